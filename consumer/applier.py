@@ -1,0 +1,258 @@
+"""Ledger to view: poll, decode, apply, go on at `applied`. Opt-outs are in force from here on.
+
+One script call a bucket and batch, all in one round trip. Whatever becomes of a batch, reading goes on where the view
+says that it stands: after a crash, a replay, a flush or a restored backup that is the same single line of code.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from structlog.typing import FilteringBoundLogger
+
+from consumer.domain.bucket import Entry
+from consumer.domain.subscription import Decision
+from consumer.kafka.inbox import Inbox, Message, Partition
+from consumer.ledger import Ledger, StoppedBucket
+from consumer.suppression.scripts import ViewUnavailable
+from consumer.suppression.view import Applied, Batch, Meta, Status, View
+
+MOST_RECORDS = 1000
+"""Records in one batch, over all buckets."""
+MOST_WAITING = 100_000
+"""Changes in a bucket's outbox above which it is not applied to until the publisher has caught up."""
+ASK_AGAIN = 0.5
+"""Seconds before Redis is asked again after it could not answer."""
+
+
+@dataclass(slots=True)
+class _Reading:
+    """One bucket that is ours: the offset to go on at, and why it stands still, if it does."""
+
+    position: int
+    seek: bool = False
+    stopped: str | None = None
+    full: bool = False
+
+
+@dataclass(slots=True)
+class _Part:
+    """What one read brought for one bucket."""
+
+    position: int
+    entries: list[Entry] = field(default_factory=list)
+
+    @property
+    def end(self) -> int:
+        return self.entries[-1].offset + 1
+
+
+class Applier:
+    """Owns some buckets and keeps their view. A Listener of its inbox."""
+
+    def __init__(
+        self,
+        *,
+        view: View,
+        ledger: Ledger,
+        published: Callable[[int], int],
+        changed: Callable[[Sequence[int]], None],
+        wake_voucher: Callable[[], None],
+        log: FilteringBoundLogger,
+    ) -> None:
+        self._view = view
+        self._ledger = ledger
+        self._published = published
+        self._changed = changed
+        self._wake_voucher = wake_voucher
+        self._log = log
+        self._reading: dict[Partition, _Reading] = {}
+        self._paused: set[Partition] = set()
+        self._away = False
+        self._asked: set[int] = set()
+        self._lock = threading.Lock()
+
+    def look(self, buckets: Sequence[int]) -> None:
+        """Ask that these buckets' positions be compared with the view's. May be called by any thread."""
+        with self._lock:
+            self._asked.update(buckets)
+
+    # As the listener of the inbox
+
+    def assigned(self, partitions: Sequence[Partition]) -> Mapping[Partition, int]:
+        """Go on where the view of each bucket stands; at 0 and paused while Redis is away."""
+        try:
+            starts = self._positions(partitions)
+        except ViewUnavailable as problem:
+            self._leave(problem)
+            starts = dict.fromkeys(partitions, 0)
+        self._reading.update({partition: _Reading(start) for partition, start in starts.items()})
+        self._paused.difference_update(partitions)
+        self._log.info("buckets received", buckets=len(partitions), owned=len(self._reading))
+        self._wake_voucher()
+        return starts
+
+    def revoked(self, partitions: Sequence[Partition], *, lost: bool) -> None:
+        """Forget these buckets. Nothing is to be finished: the next owner goes on where the view stands."""
+        for partition in partitions:
+            self._reading.pop(partition, None)
+        self._paused.difference_update(partitions)
+        self._log.info("buckets given up", buckets=len(partitions), owned=len(self._reading), lost=lost)
+
+    # The loop
+
+    def run(self, inbox: Inbox, stop: threading.Event) -> None:
+        """Apply until told to stop. Raises OtherLedger and KafkaGone."""
+        asked_at = 0.0
+        while not stop.is_set():
+            if self._away and time.monotonic() - asked_at > ASK_AGAIN:
+                asked_at = time.monotonic()
+                self._return()
+            self._hold(inbox)
+            self._seek(inbox)
+            self.step(inbox.read(MOST_RECORDS, 0.1).messages)
+
+    def _hold(self, inbox: Inbox) -> None:
+        """Stop fetching what is not to be applied now, and fetch again what is."""
+        held = self._held()
+        if held - self._paused:
+            inbox.pause(held - self._paused)
+        if self._paused - held:
+            inbox.resume(self._paused - held)
+        self._paused = held
+
+    def _held(self) -> set[Partition]:
+        return {p for p, reading in self._reading.items() if self._away or reading.stopped or reading.full}
+
+    def _seek(self, inbox: Inbox) -> None:
+        for partition, reading in self._reading.items():
+            if reading.seek:
+                reading.seek = not inbox.seek(partition, reading.position)
+
+    def step(self, messages: Sequence[Message]) -> None:
+        """Apply what was read, after looking at the buckets that somebody asked about."""
+        if self._away:
+            return  # fetched before the pause: they will be read again
+        try:
+            self._look_at_asked()
+            parts = self._parts(messages)
+            if parts:
+                self._apply(parts)
+        except ViewUnavailable as problem:
+            self._leave(problem)
+
+    def _parts(self, messages: Sequence[Message]) -> dict[Partition, _Part]:
+        """Sort the messages into buckets, dropping what was fetched before a seek."""
+        parts: dict[Partition, _Part] = {}
+        for message in messages:
+            topic, number, offset = message.topic(), message.partition(), message.offset()
+            assert topic is not None and number is not None and offset is not None  # noqa: PT018 - an error has none
+            partition = Partition(topic, number)
+            reading = self._reading.get(partition)
+            if reading is None or reading.stopped:
+                continue
+            part = parts.get(partition)
+            if offset != (part.end if part else reading.position):
+                continue
+            try:
+                entry = self._ledger.entry(message.value(), number, offset)
+            except StoppedBucket as problem:
+                reading.stopped = str(problem)
+                self._log.error(reading.stopped, bucket=number, offset=offset)
+                continue
+            if part is None:
+                part = parts[partition] = _Part(offset)
+            part.entries.append(entry)
+        return parts
+
+    def _apply(self, parts: Mapping[Partition, _Part]) -> None:
+        began = time.monotonic()
+        batches = [
+            Batch(p.number, part.position, part.end, part.entries, self._published(p.number))
+            for p, part in parts.items()
+        ]
+        results = self._view.apply(batches)
+        decided: Counter[Decision] = Counter()
+        noticed = []
+        for (partition, part), applied in zip(parts.items(), results, strict=True):
+            self._go_on(partition, part.end, applied)
+            counts = Counter(decision.decision for decision in applied.decisions)
+            decided += counts
+            if counts[Decision.CHANGED]:
+                noticed.append(partition.number)
+        if noticed:
+            self._changed(noticed)
+            self._log.info(
+                "applied",
+                changed=decided[Decision.CHANGED],
+                unchanged=decided[Decision.UNCHANGED],
+                stale=decided[Decision.STALE],
+                buckets=len(parts),
+                seconds=round(time.monotonic() - began, 4),
+            )
+
+    def _go_on(self, partition: Partition, end: int, applied: Applied) -> None:
+        """Go on where the bucket stands, whatever became of the batch."""
+        bucket, position = partition.number, applied.applied
+        if applied.status in (Status.MISSING, Status.DAMAGED):
+            position = self._begin(bucket, applied)
+        elif applied.status is Status.REFUSED:
+            self._log.warning("the view fell back; going on where it stands", bucket=bucket, at=position)
+        reading = self._reading[partition]
+        reading.position = position
+        reading.seek = reading.seek or position != end
+        reading.full = applied.waiting > MOST_WAITING
+
+    def _begin(self, bucket: int, applied: Applied) -> int:
+        damaged = applied.epoch if applied.status is Status.DAMAGED else None
+        self._log.warning(
+            "a bucket is begun at offset 0", bucket=bucket, because="lost keys" if damaged is not None else "not there"
+        )
+        self._wake_voucher()
+        return self._view.begin(bucket, damaged=damaged, published=self._published(bucket))
+
+    # Where the view stands
+
+    def _positions(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
+        """Return where each bucket stands, beginning those that are not there."""
+        metas = self._view.metas([partition.number for partition in partitions])
+        return {partition: self._standing(partition.number, metas[partition.number]) for partition in partitions}
+
+    def _standing(self, bucket: int, meta: Meta | None) -> int:
+        return meta.applied if meta else self._view.begin(bucket, published=self._published(bucket))
+
+    def _look_at_asked(self) -> None:
+        with self._lock:
+            asked, self._asked = self._asked, set()
+        if not asked:
+            return
+        mine = [p for p, reading in self._reading.items() if p.number in asked and not reading.stopped]
+        metas = self._view.metas([partition.number for partition in mine])
+        for partition in mine:
+            reading, meta = self._reading[partition], metas[partition.number]
+            reading.full = meta is not None and meta.waiting > MOST_WAITING
+            position = self._standing(partition.number, meta)
+            if position != reading.position:
+                self._log.warning("the view moved; going on where it stands", bucket=partition.number, at=position)
+                reading.position, reading.seek = position, True
+
+    def _leave(self, problem: ViewUnavailable) -> None:
+        if not self._away:
+            self._log.error("Redis cannot answer: applying pauses, nothing is dropped", reason=str(problem))
+        self._away = True
+
+    def _return(self) -> None:
+        try:
+            positions = self._positions(list(self._reading))
+        except ViewUnavailable:
+            return
+        for partition, position in positions.items():
+            reading = self._reading[partition]
+            reading.position, reading.seek = position, True
+        self._away = False
+        self._log.info("Redis answers again: applying goes on", buckets=len(positions))
+        self._wake_voucher()

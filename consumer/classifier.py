@@ -1,0 +1,143 @@
+"""Inbound to ledger: poll, classify, produce, commit. It knows nothing of Redis.
+
+An inbound offset is committed only when everything below it is acknowledged in the ledger, each second or so: that is
+what the appliers' vouching stands on. Records that are written twice because a crash came in between do no harm.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+
+from structlog.typing import FilteringBoundLogger
+
+from consumer.intake import UNATTRIBUTABLE, Intake
+from consumer.kafka.errors import KafkaGone
+from consumer.kafka.inbox import Inbox, Message, Partition, Read
+from consumer.kafka.outbox import LedgerProducer, Outgoing
+from consumer.wire.codec import SchemaSourceUnavailable
+
+MOST_MESSAGES = 500
+COMMIT_EVERY = 1.0
+MOST_UNACKNOWLEDGED = 20_000
+"""Records that Kafka has not acknowledged above which no more is read."""
+FLUSH_ON_REVOKE = 5.0
+REGISTRY_PATIENCE = 60.0
+
+
+class Classifier:
+    """A member of the classifiers' group. A Listener of its inbox, which is handed in with `run`."""
+
+    def __init__(self, *, intake: Intake, producer: LedgerProducer, log: FilteringBoundLogger) -> None:
+        self._intake = intake
+        self._producer = producer
+        self._log = log
+        self._positions: dict[Partition, int] = {}
+        self._committed: dict[Partition, int] = {}
+        self._inbox: Inbox | None = None
+        self._paused = False
+
+    # As the listener of the inbox
+
+    def assigned(self, partitions: Sequence[Partition]) -> Mapping[Partition, int]:
+        """Begin at the committed offset; at the first one where nothing was ever committed."""
+        assert self._inbox is not None
+        starts = {}
+        try:
+            for partition, offset in self._inbox.committed(partitions, 10.0).items():
+                if offset is not None:
+                    self._committed[partition] = offset
+                starts[partition] = self._inbox.first_offset(partition, 10.0) if offset is None else offset
+        except TimeoutError as problem:
+            raise KafkaGone(f"the offsets to begin at cannot be read: {problem}") from None
+        self._positions.update(starts)
+        self._paused = False
+        self._log.info("inbound partitions received", partitions=len(partitions), owned=len(self._positions))
+        return starts
+
+    def revoked(self, partitions: Sequence[Partition], *, lost: bool) -> None:
+        """Commit what is done, unless somebody else has these partitions already."""
+        if not lost and self._producer.flush(FLUSH_ON_REVOKE):
+            self._commit(partitions)
+        for partition in partitions:
+            self._positions.pop(partition, None)
+            self._committed.pop(partition, None)
+        self._log.info("inbound partitions given up", partitions=len(partitions), owned=len(self._positions), lost=lost)
+
+    # The loop
+
+    def run(self, inbox: Inbox, stop: threading.Event) -> None:
+        """Classify until told to stop. Raises KafkaGone."""
+        self._inbox = inbox
+        due = time.monotonic()
+        busy = False
+        while not stop.is_set():
+            self._hold_back(inbox)
+            # Under load whole batches are cheaper; else the first message is not to wait for a second one.
+            read = inbox.read_batch(MOST_MESSAGES, 0.01) if busy else inbox.read(MOST_MESSAGES, 0.1)
+            busy = bool(read.messages)
+            self.step(read)
+            if time.monotonic() >= due:
+                self.commit()
+                due = time.monotonic() + COMMIT_EVERY
+        if self._producer.flush(FLUSH_ON_REVOKE):
+            self._commit(list(self._positions))
+
+    def _hold_back(self, inbox: Inbox) -> None:
+        """Read no more while Kafka does not acknowledge; the group keeps us, for we go on polling."""
+        waiting = self._producer.waiting()
+        if not self._paused and waiting > MOST_UNACKNOWLEDGED:
+            self._log.error("Kafka does not acknowledge: classifying pauses, nothing is dropped", waiting=waiting)
+            inbox.pause(self._positions)
+            self._paused = True
+        elif self._paused and waiting < MOST_UNACKNOWLEDGED // 2:
+            inbox.resume(self._positions)
+            self._paused = False
+
+    def step(self, read: Read) -> None:
+        """Write what these messages become, and move the positions behind them."""
+        for message in read.messages:
+            topic, number, offset = message.topic(), message.partition(), message.offset()
+            assert topic is not None and number is not None and offset is not None  # noqa: PT018 - an error has none
+            for record in self._records(message):
+                self._producer.write(record)
+            self._positions[Partition(topic, number)] = offset + 1
+        for partition, end in read.ends.items():
+            if partition in self._positions:  # past the control records of transactional producers, too
+                self._positions[partition] = max(end, self._positions[partition])
+
+    def _records(self, message: Message) -> Sequence[Outgoing]:
+        deadline = time.monotonic() + REGISTRY_PATIENCE
+        while True:
+            try:
+                return self._intake.records(message)
+            except SchemaSourceUnavailable as problem:
+                if time.monotonic() > deadline:
+                    raise KafkaGone(f"a schema cannot be had: {problem}") from None
+                time.sleep(0.5)
+
+    def commit(self) -> None:
+        """Commit how far everything is acknowledged, if that moved."""
+        moved = [p for p, offset in self._positions.items() if self._committed.get(p) != offset]
+        if moved and self._producer.flush(COMMIT_EVERY):
+            self._commit(moved)
+        self._report()
+
+    def _commit(self, partitions: Sequence[Partition]) -> None:
+        assert self._inbox is not None
+        offsets = {p: self._positions[p] for p in partitions if p in self._positions}
+        offsets = {p: offset for p, offset in offsets.items() if self._committed.get(p) != offset}
+        if self._inbox.commit(offsets):
+            self._committed.update(offsets)
+
+    def _report(self) -> None:
+        counts = self._intake.counts
+        if counts.keys() - {"inbound"}:
+            self._log.info("classified", **{name: count for name, count in sorted(counts.items()) if count})
+        if counts[f"dead_letter:{UNATTRIBUTABLE}"]:
+            self._log.error(
+                "opt-outs that nobody can be named for: see the dead-letter topic now",
+                count=counts[f"dead_letter:{UNATTRIBUTABLE}"],
+            )
+        counts.clear()

@@ -1,0 +1,52 @@
+"""When a text counts as sent. Decided once, by the classifier, and written into the ledger.
+
+Two clocks speak: the provider's (`received_at`) and Kafka's (the record's timestamp). The earlier one holds, and a
+date that cannot be right may only ever suppress more: a START dated ahead would outrank the STOP that follows it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from consumer.domain.events import Action
+
+IMPLAUSIBLE_AGE_MS = 7 * 24 * 60 * 60 * 1000
+"""A provider's date this far before Kafka's is taken for a broken clock, not for a late delivery."""
+
+CLOCK_SKEW_MS = 5_000
+"""By how much Kafka's clock may run ahead of the classifier's before an opt-in goes to review."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventTime:
+    """When the text counts as sent, in ms; `corrected` where the provider's date was not believed."""
+
+    at: int
+    corrected: bool = False
+
+
+def event_time(action: Action, received_at: int, kafka_timestamp: int, now: int) -> EventTime | None:
+    """Return when this keyword counts as sent, or None for an opt-in whose date cannot be right (it goes to review).
+
+    All three are milliseconds since the epoch; `now` is the classifier's own clock. A record without a Kafka
+    timestamp has a negative one: the classifier's clock stands in for it.
+    """
+    if kafka_timestamp < 0:
+        kafka_timestamp = now
+    implausible = kafka_timestamp - received_at > IMPLAUSIBLE_AGE_MS
+    if action is Action.OPT_OUT:
+        return (
+            EventTime(kafka_timestamp, corrected=True) if implausible else EventTime(min(received_at, kafka_timestamp))
+        )
+    if implausible or kafka_timestamp > now + CLOCK_SKEW_MS:
+        return None
+    # Within the allowed skew an opt-in still never counts as later than it was read.
+    return EventTime(min(received_at, kafka_timestamp, now))
+
+
+def requested_time(occurred_at: int, kafka_timestamp: int, now: int) -> EventTime:
+    """Return when an imported opt-out or a provider's block counts as made: the earlier of the two dates.
+
+    Past opt-outs are old by nature, so no age is implausible here.
+    """
+    return EventTime(min(occurred_at, kafka_timestamp if kafka_timestamp >= 0 else now))

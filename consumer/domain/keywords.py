@@ -1,0 +1,110 @@
+"""Which bodies are keywords. The whole body must be one; case and surrounding white space do not matter.
+
+A body is compared in its normal form: NFKC, then case folding, then every format character (Unicode category Cf:
+zero-width characters, bidirectional marks, the byte-order mark) removed wherever it stands, then leading and trailing
+White_Space removed; then equality. `schemas/vectors/keywords.json` states it as test vectors for other languages.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from consumer.domain.events import Action
+
+
+@dataclass(frozen=True, slots=True)
+class WordPack:
+    """A reviewed list of keywords, each with what it asks for. Packs are part of the product: nobody adds words."""
+
+    name: str
+    version: int
+    words: Mapping[str, Action]
+
+
+STANDARD = WordPack(
+    name="standard",
+    version=1,
+    words=MappingProxyType(
+        dict.fromkeys(("STOP", "STOPALL", "UNSUBSCRIBE", "CANCEL", "END", "QUIT"), Action.OPT_OUT)
+        | dict.fromkeys(("START", "YES", "UNSTOP"), Action.OPT_IN)
+    ),
+)
+
+RETIRED = ("UNSUB", "RECARE", "PAYMENT", "SURVEY")
+"""Words that once opted out of one kind of message. They do nothing now, and read as an attempt to."""
+
+WHOLE_BODY = "whole-body"
+"""The name of the one rule that recognises a keyword: the body is it, and nothing else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keyword:
+    """A body recognised: the word as the pack writes it, and what it asks for."""
+
+    action: Action
+    word: str
+    rule: str
+    pack: str
+    pack_version: int
+
+
+# Unicode's White_Space property. str.strip() without an argument removes U+001C..U+001F besides, which are not in it.
+_WHITE_SPACE = "".join(
+    map(
+        chr,
+        [*range(0x09, 0x0E), 0x20, 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F, 0x205F, 0x3000],
+    )
+)
+_FORMAT_CHARACTERS = re.compile(
+    "[" + "".join(re.escape(chr(c)) for c in range(sys.maxunicode + 1) if unicodedata.category(chr(c)) == "Cf") + "]"
+)
+
+
+def normal_form(body: str) -> str:
+    """Return the body in the form in which keywords are compared."""
+    if body.isascii():  # nothing to compose, fold otherwise or remove: two thirds of the cost of the long way
+        return body.lower().strip(_WHITE_SPACE)
+    folded = unicodedata.normalize("NFKC", body).casefold()
+    return _FORMAT_CHARACTERS.sub("", folded).strip(_WHITE_SPACE)
+
+
+class Keywords:
+    """The keywords of one pack."""
+
+    def __init__(self, pack: WordPack = STANDARD) -> None:
+        self.pack = pack
+        self._by_form = {
+            normal_form(word): Keyword(
+                action=action, word=word, rule=WHOLE_BODY, pack=pack.name, pack_version=pack.version
+            )
+            for word, action in pack.words.items()
+        }
+        self._hints = frozenset(self._by_form) | {normal_form(word) for word in RETIRED}
+
+    def recognise(self, body: str) -> Keyword | None:
+        """Return the keyword that this body is, or None for talk."""
+        return self._by_form.get(normal_form(body))
+
+    def near_miss(self, body: str) -> str | None:
+        """Return the word of ours, or the retired one, that this body reads like without being a keyword; else None.
+
+        A near miss changes nothing; it is what staff may want to see: "stop messages", "Stop.", "please unsubscribe
+        me", "UNSUB". Longer texts are talk: "please stop by the pharmacy and pick up ..." says nothing of messages.
+        """
+        form = normal_form(body)
+        if len(form) > _NEAR_MISS_LENGTH or form in self._by_form:
+            return None
+        words = _WORD.findall(form)
+        if not 0 < len(words) <= _NEAR_MISS_WORDS:
+            return None
+        return next((word.upper() for word in words if word in self._hints), None)
+
+
+_NEAR_MISS_LENGTH = 40
+_NEAR_MISS_WORDS = 4
+_WORD = re.compile(r"\w+")

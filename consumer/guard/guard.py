@@ -1,0 +1,158 @@
+"""May this location text this patient? ALLOWED, SUPPRESSED, or UNKNOWN, which means: hold the message and ask again.
+
+A bucket answers only while it is vouched for on the very server that answers: a Redis that was flushed, restarted,
+rolled back by a failover or restored from a backup knows nothing until its bucket has been caught up and vouched for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from hashlib import sha1
+from importlib.resources import files
+from typing import Any, NoReturn
+
+import redis
+from redis.exceptions import NoScriptError, RedisError
+
+from consumer.domain.buckets import DEFAULT_BUCKETS, bucket_of, bucket_prefix, digits_of, meta_key, set_key
+from consumer.domain.phone import to_e164
+
+DEFAULT_MAX_STALENESS = 300.0
+
+_SOURCE = files(__package__).joinpath("verdict.lua").read_text(encoding="utf-8")
+_DIGEST = sha1(_SOURCE.encode(), usedforsecurity=False).hexdigest()
+_MOST_NUMBERS = 1000  # in one call; a script's arguments are unpacked onto a stack of limited size
+
+
+class VerdictKind(StrEnum):
+    """The three answers. Only ALLOWED may send."""
+
+    ALLOWED = "ALLOWED"
+    SUPPRESSED = "SUPPRESSED"
+    UNKNOWN = "UNKNOWN"
+
+
+class Unknown(StrEnum):
+    """Why a verdict is UNKNOWN."""
+
+    UNREACHABLE = "unreachable"
+    """Redis does not answer, or refuses to."""
+    TIMEOUT = "timeout"
+    """Redis did not answer in time."""
+    UNVOUCHED = "unvouched"
+    """The bucket is not there, or nobody has vouched for it yet."""
+    OTHER_SERVER = "other server"
+    """It was vouched for on another server, or before this one was started again."""
+    STALE = "stale"
+    """What it stands on is older than `max_staleness`: the workers are down or far behind."""
+
+
+class NotAllowed(Exception):
+    """A send that may not happen. `verdict` says why; no number stands in the message."""
+
+    def __init__(self, verdict: Verdict) -> None:
+        super().__init__(f"the send is {verdict.kind}" + (f" ({verdict.reason})" if verdict.reason else ""))
+        self.verdict = verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The answer for one number. Compare `kind`: a verdict is no truth value.
+
+    `at` is when it was asked and `fresh` up to when all that inbound held was known then, both in ms by Redis's clock;
+    None where Redis did not say. A message that waits in a queue is to be asked about again at the last hop.
+    """
+
+    kind: VerdictKind
+    reason: Unknown | None = None
+    at: int | None = None
+    fresh: int | None = None
+
+    @property
+    def age(self) -> float | None:
+        """Return how old what the verdict stands on was when it was given, in seconds."""
+        return None if self.at is None or self.fresh is None else (self.at - self.fresh) / 1000
+
+    def __bool__(self) -> NoReturn:
+        """Refuse to be a truth value: UNKNOWN would be let through by one reading or the other."""
+        raise TypeError("a verdict is no truth value: compare verdict.kind with VerdictKind.ALLOWED, or call require()")
+
+
+class Guard:
+    """Asks the view. One round trip for a location; nothing is cached. Safe to share among threads."""
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        *,
+        buckets: int = DEFAULT_BUCKETS,
+        max_staleness: float | None = DEFAULT_MAX_STALENESS,
+        region: str = "US",
+    ) -> None:
+        """`max_staleness` in seconds; None accepts any age. `region` reads numbers without a country code."""
+        self._client = client
+        self._buckets = buckets
+        self._max_staleness_ms = None if max_staleness is None else max_staleness * 1000
+        self._region = region
+
+    def check(self, location_id: str, number: str) -> Verdict:
+        """Return the verdict for one patient. Raises NotANumber for what is no phone number."""
+        return self.check_many(location_id, [number])[0]
+
+    def check_many(self, location_id: str, numbers: Sequence[str]) -> list[Verdict]:
+        """Return the verdicts for many patients of a location, in order. Raises NotANumber as `check` does."""
+        members = [digits_of(to_e164(number, self._region)) for number in numbers]
+        verdicts: list[Verdict] = []
+        for start in range(0, len(members), _MOST_NUMBERS):
+            verdicts += self._ask(location_id, members[start : start + _MOST_NUMBERS])
+        return verdicts
+
+    def require(self, location_id: str, number: str) -> Verdict:
+        """Return the verdict if it is ALLOWED. Raises NotAllowed otherwise."""
+        verdict = self.check(location_id, number)
+        if verdict.kind is not VerdictKind.ALLOWED:
+            raise NotAllowed(verdict)
+        return verdict
+
+    def _ask(self, location_id: str, members: Sequence[str]) -> list[Verdict]:
+        prefix = bucket_prefix(bucket_of(location_id, self._buckets), self._buckets)
+        keys = (meta_key(prefix), set_key(prefix, location_id))
+        try:
+            answer = self._run(keys, members)
+        except redis.TimeoutError:
+            return [Verdict(VerdictKind.UNKNOWN, Unknown.TIMEOUT)] * len(members)
+        except (RedisError, OSError):
+            return [Verdict(VerdictKind.UNKNOWN, Unknown.UNREACHABLE)] * len(members)
+        return self._verdicts(answer)
+
+    def _run(self, keys: Sequence[str], members: Sequence[str]) -> Any:
+        try:
+            return self._client.evalsha_ro(_DIGEST, len(keys), *keys, *members)
+        except NoScriptError:  # the server has not seen it, or has forgotten it
+            return self._client.eval_ro(_SOURCE, len(keys), *keys, *members)
+
+    def _verdicts(self, answer: Any) -> list[Verdict]:
+        run, replication, now, marked_run, marked_replication, fresh, members = answer
+        reason, freshness = None, None
+        if None in (marked_run, marked_replication, fresh):
+            reason = Unknown.UNVOUCHED
+        elif (marked_run, marked_replication) != (run, replication):
+            reason = Unknown.OTHER_SERVER
+        else:
+            freshness = int(fresh)
+        stale = (
+            freshness is not None and self._max_staleness_ms is not None and now - freshness > self._max_staleness_ms
+        )
+        return [self._verdict(bool(member), reason, now, freshness, stale=stale) for member in members]
+
+    @staticmethod
+    def _verdict(member: bool, reason: Unknown | None, now: int, fresh: int | None, *, stale: bool) -> Verdict:  # noqa: FBT001
+        if reason is not None:  # in a replay the set is not true yet, not even for members
+            return Verdict(VerdictKind.UNKNOWN, reason, now, fresh)
+        if member:  # stale or not
+            return Verdict(VerdictKind.SUPPRESSED, None, now, fresh)
+        if stale:
+            return Verdict(VerdictKind.UNKNOWN, Unknown.STALE, now, fresh)
+        return Verdict(VerdictKind.ALLOWED, None, now, fresh)

@@ -1,0 +1,228 @@
+"""What one inbound record becomes: a line of the ledger, a review, a dead letter, or nothing."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from consumer.domain.buckets import bucket_of
+from consumer.domain.event_time import event_time, requested_time
+from consumer.domain.events import (
+    Action,
+    InboundMessage,
+    KeywordRecord,
+    OptOutRequested,
+    Origin,
+    PatientKeyword,
+    RequestedOptOut,
+    ReviewReason,
+    ReviewRequested,
+    subscription_key,
+)
+from consumer.domain.keywords import Keyword, Keywords
+from consumer.domain.phone import NotANumber, to_e164
+from consumer.kafka.inbox import Message
+from consumer.kafka.outbox import Outgoing
+from consumer.wire.codec import Codec, Unreadable
+
+UNATTRIBUTABLE = "unattributable-opt-out"
+"""The reason of a dead letter that somebody must look at now: a patient said STOP and nobody knows who, or to whom."""
+UNATTRIBUTABLE_OPT_IN = "unattributable-opt-in"
+
+FIRST_TIME_HEADER = "optout.first-kafka-timestamp"
+"""On a replayed dead letter: the Kafka timestamp, in ms, that the record had when it first came in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """The names of what the classifier reads and writes."""
+
+    ledger: str
+    reviews: str
+    dead_letters: str
+    requests: str
+
+
+def clock() -> int:
+    """Return the time in milliseconds since the epoch."""
+    return time.time_ns() // 1_000_000
+
+
+class Intake:
+    """Decides what becomes of each inbound record. Counts what it decided in `counts`, until somebody clears it."""
+
+    def __init__(
+        self,
+        *,
+        codec: Codec,
+        keywords: Keywords,
+        topics: Topics,
+        buckets: int,
+        region: str,
+        now: Callable[[], int] = clock,
+    ) -> None:
+        self._codec = codec
+        self._keywords = keywords
+        self._topics = topics
+        self._buckets = buckets
+        self._region = region
+        self._now = now
+        self.counts: Counter[str] = Counter()
+
+    def records(self, message: Message) -> Sequence[Outgoing]:
+        """Return what is to be written because of this record: nothing, for talk.
+
+        Raises SchemaSourceUnavailable when a schema registry is out of reach.
+        """
+        self.counts["inbound"] += 1
+        try:
+            if message.topic() == self._topics.requests:
+                return self._requested(self._codec.decode(OptOutRequested, message.value() or b""), message)
+            return self._texted(self._codec.decode(InboundMessage, message.value() or b""), message)
+        except Unreadable as problem:
+            return [self._dead_letter(message, problem.reason, problem)]
+
+    def _texted(self, text: InboundMessage, message: Message) -> Sequence[Outgoing]:
+        keyword = self._keywords.recognise(text.body)
+        if keyword is None:
+            word = self._keywords.near_miss(text.body)
+            return [self._review(text, message, ReviewReason.NEAR_MISS, word)] if word else ()
+        try:
+            patient = self._attributed(text.location_id, text.patient_number)
+        except NotANumber as problem:
+            opt_out = keyword.action is Action.OPT_OUT
+            return [self._dead_letter(message, UNATTRIBUTABLE if opt_out else UNATTRIBUTABLE_OPT_IN, problem)]
+        when = event_time(keyword.action, text.received_at, kafka_time(message), self._now())
+        if when is None:
+            return [self._review(text, message, ReviewReason.IMPLAUSIBLE_OPT_IN, keyword.word)]
+        self.counts["implausible_time"] += when.corrected
+        return [
+            self._line(text.location_id, patient, text.location_number, _cause(keyword, text), when.at, text, message)
+        ]
+
+    def _requested(self, request: OptOutRequested, message: Message) -> Sequence[Outgoing]:
+        try:
+            patient = self._attributed(request.location_id, request.patient_number)
+        except NotANumber as problem:
+            return [self._dead_letter(message, UNATTRIBUTABLE, problem)]
+        when = requested_time(request.occurred_at, kafka_time(message), self._now())
+        cause = RequestedOptOut(source=request.source, keyword=request.keyword)
+        return [self._line(request.location_id, patient, None, cause, when.at, request, message)]
+
+    def _attributed(self, location_id: str, patient_number: str) -> str:
+        """Return the patient's number in E.164. Raises NotANumber where location or number cannot be told."""
+        if not location_id.strip():
+            raise NotANumber("the location is empty")
+        return to_e164(patient_number, self._region)
+
+    def _line(
+        self,
+        location_id: str,
+        patient: str,
+        location_number: str | None,
+        cause: PatientKeyword | RequestedOptOut,
+        at: int,
+        read: InboundMessage | OptOutRequested,
+        message: Message,
+    ) -> Outgoing:
+        self.counts[cause.action.lower()] += 1
+        record = KeywordRecord(
+            location_id=location_id,
+            patient_number=patient,
+            location_number=location_number,
+            cause=cause,
+            event_time=at,
+            recorded_at=self._now(),
+            origin=origin_of(read, message),
+        )
+        return Outgoing(
+            self._topics.ledger,
+            subscription_key(location_id, patient).encode(),
+            self._codec.encode(record),
+            partition=bucket_of(location_id, self._buckets),
+        )
+
+    def _review(self, text: InboundMessage, message: Message, reason: ReviewReason, word: str | None) -> Outgoing:
+        self.counts["review"] += 1
+        origin = origin_of(text, message)
+        review = ReviewRequested(
+            review_id=f"{origin.topic}:{origin.partition}:{origin.offset}",
+            location_id=text.location_id,
+            location_number=text.location_number,
+            patient_number=text.patient_number,
+            reason=reason,
+            body=text.body,
+            keyword=word,
+            received_at=text.received_at,
+            recorded_at=self._now(),
+            origin=origin,
+        )
+        key = subscription_key(text.location_id, text.patient_number).encode()
+        return Outgoing(self._topics.reviews, key, self._codec.encode(review))
+
+    def _dead_letter(self, message: Message, reason: str, problem: Exception) -> Outgoing:
+        """Return the record as it came, with the reason in the headers that existing tools read."""
+        self.counts["dead_lettered"] += 1
+        self.counts[f"dead_letter:{reason}"] += 1
+        prefix = "__connect.errors."
+        headers = [
+            *(message.headers() or ()),
+            ("optout.reason", reason.encode()),
+            (f"{prefix}topic", str(message.topic()).encode()),
+            (f"{prefix}partition", str(message.partition()).encode()),
+            (f"{prefix}offset", str(message.offset()).encode()),
+            (f"{prefix}stage", b"VALUE_CONVERTER" if isinstance(problem, Unreadable) else b"TRANSFORMATION"),
+            (f"{prefix}exception.class.name", type(problem).__name__.encode()),
+        ]
+        return Outgoing(
+            self._topics.dead_letters,
+            _bytes(message.key()),
+            _bytes(message.value()),
+            timestamp=max(0, message.timestamp()[1]),
+            headers=headers,
+        )
+
+
+def _cause(keyword: Keyword, text: InboundMessage) -> PatientKeyword:
+    return PatientKeyword(
+        action=keyword.action,
+        keyword=keyword.word,
+        raw_body=text.body,
+        rule=keyword.rule,
+        pack=keyword.pack,
+        pack_version=keyword.pack_version,
+    )
+
+
+def kafka_time(message: Message) -> int:
+    """Return the record's Kafka timestamp in ms, or the first one of a replayed dead letter; -1 if it has none."""
+    for name, value in message.headers() or ():
+        if name == FIRST_TIME_HEADER and value is not None:
+            try:
+                return int(value)
+            except ValueError:
+                break
+    return message.timestamp()[1]
+
+
+def origin_of(read: InboundMessage | OptOutRequested, message: Message) -> Origin:
+    """Return where a record came from, and what its provider said of it."""
+    topic, partition, offset = message.topic(), message.partition(), message.offset()
+    assert topic is not None and partition is not None and offset is not None  # noqa: PT018 - an error has none
+    texted = isinstance(read, InboundMessage)
+    return Origin(
+        topic=topic,
+        partition=partition,
+        offset=offset,
+        message_id=read.message_id if texted else read.request_id,
+        received_at=read.received_at if texted else read.occurred_at,
+        kafka_timestamp=kafka_time(message),
+        provider=read.provider,
+        provider_opt_out_type=read.provider_opt_out_type if texted else None,
+    )
+
+
+def _bytes(value: str | bytes | None) -> bytes | None:
+    return value.encode() if isinstance(value, str) else value

@@ -1,0 +1,94 @@
+"""What to do about an error of the Kafka client: decided here, once. What is not known is fatal."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from confluent_kafka import KafkaError, KafkaException
+
+
+class Triage(StrEnum):
+    """What an error asks for."""
+
+    RETRY = "RETRY"
+    """The same call again, later: nothing is decided."""
+    ABORT = "ABORT"
+    """The transaction is over: abort it, learn the committed offsets, take the work again."""
+    REJOIN = "REJOIN"
+    """We own these partitions no longer, or not yet again: the next assignment says what is ours."""
+    FATAL = "FATAL"
+    """This client is of no use any more."""
+
+
+class KafkaGone(Exception):
+    """A fatal error of a Kafka client: what it was, in one sentence; the process should end and be restarted."""
+
+
+_REJOIN = frozenset(
+    {
+        KafkaError.ILLEGAL_GENERATION,
+        KafkaError.UNKNOWN_MEMBER_ID,
+        KafkaError.REBALANCE_IN_PROGRESS,
+        KafkaError.FENCED_INSTANCE_ID,
+        KafkaError._ASSIGNMENT_LOST,  # noqa: SLF001 - librdkafka's own codes carry an underscore
+        KafkaError._NO_OFFSET,  # noqa: SLF001 - nothing new to commit
+        KafkaError._STATE,  # noqa: SLF001 - not assigned (yet)
+        KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001 - not assigned
+    }
+)
+_RETRY = frozenset(
+    {
+        KafkaError._TIMED_OUT,  # noqa: SLF001
+        KafkaError._TIMED_OUT_QUEUE,  # noqa: SLF001
+        KafkaError._TRANSPORT,  # noqa: SLF001
+        KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
+        KafkaError._RESOLVE,  # noqa: SLF001
+        KafkaError._WAIT_COORD,  # noqa: SLF001
+        KafkaError._WAIT_CACHE,  # noqa: SLF001
+        KafkaError._QUEUE_FULL,  # noqa: SLF001
+        KafkaError._MAX_POLL_EXCEEDED,  # noqa: SLF001 - the client rejoins by itself
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.REQUEST_TIMED_OUT,
+        KafkaError.NETWORK_EXCEPTION,
+        KafkaError.BROKER_NOT_AVAILABLE,
+        KafkaError.REPLICA_NOT_AVAILABLE,
+        KafkaError.NOT_ENOUGH_REPLICAS,
+        KafkaError.NOT_ENOUGH_REPLICAS_AFTER_APPEND,
+        KafkaError.CONCURRENT_TRANSACTIONS,
+        KafkaError.UNSTABLE_OFFSET_COMMIT,
+        KafkaError.OFFSET_NOT_AVAILABLE,
+        KafkaError.KAFKA_STORAGE_ERROR,
+    }
+)
+
+
+def error_of(problem: KafkaException | KafkaError) -> KafkaError | None:
+    """Return the client's error of an exception; None where it carries none."""
+    if isinstance(problem, KafkaError):
+        return problem
+    first = problem.args[0] if problem.args else None
+    return first if isinstance(first, KafkaError) else None
+
+
+def triage(problem: KafkaException | KafkaError) -> Triage:
+    """Return what an error of a consumer, a producer or an admin client asks for."""
+    error = error_of(problem)
+    if error is None or error.fatal():
+        return Triage.FATAL
+    if error.txn_requires_abort():
+        return Triage.ABORT
+    if error.code() in _REJOIN:
+        return Triage.REJOIN
+    if error.retriable() or error.code() in _RETRY:
+        return Triage.RETRY
+    return Triage.FATAL
+
+
+def sentence(problem: KafkaException | KafkaError) -> str:
+    """Return the error in a few words: its name and what the client says of it, which quotes no record."""
+    error = error_of(problem)
+    return f"{error.name()}: {error.str()}" if error else type(problem).__name__

@@ -1,0 +1,253 @@
+"""A member of a consumer group: reads in batches, says who owns what, commits only what it is told to."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from consumer.kafka.errors import KafkaGone, Triage, sentence, triage
+
+__all__ = ["NO_TOKEN", "CommittedReader", "Inbox", "Listener", "Message", "Partition", "Read", "Token"]
+
+
+class Partition(NamedTuple):
+    """One partition of one topic."""
+
+    topic: str
+    number: int
+
+
+@dataclass(frozen=True, eq=False)
+class Token:
+    """One assignment: the partitions, and the group metadata captured in the callback that made it.
+
+    The broker checks the member and its generation but never who owns a partition, so what was taken under one token
+    may not be sent under a later one. Tokens are compared by identity.
+    """
+
+    partitions: frozenset[Partition]
+    group_metadata: Any
+
+
+NO_TOKEN = Token(frozenset(), None)
+
+
+class Listener(Protocol):
+    """Hears of the partitions that this member receives and loses. Called from within `read` and `close` alone."""
+
+    def assigned(self, partitions: Sequence[Partition]) -> Mapping[Partition, int]:
+        """Return the offset to begin each new partition at. Must not block for long: the group waits."""
+        ...
+
+    def revoked(self, partitions: Sequence[Partition], *, lost: bool) -> None:
+        """Finish what concerns these partitions; if `lost`, somebody else may have them already."""
+        ...
+
+
+@dataclass(slots=True)
+class Read:
+    """What one `read` brought: messages, and the end of each partition whose end was reached."""
+
+    messages: list[Message] = field(default_factory=list)
+    ends: dict[Partition, int] = field(default_factory=dict)
+
+
+class Inbox:
+    """A consumer of `topics` within a group.
+
+    Partitions are assigned at explicit offsets, never at a default. Raises KafkaGone when the client is of no use any
+    more; passing errors are counted to `on_error` and waited out by the client itself.
+    """
+
+    def __init__(
+        self, config: Mapping[str, Any], topics: Sequence[str], listener: Listener, on_error: Callable[[str], None]
+    ) -> None:
+        self._listener = listener
+        self._on_error = on_error
+        self._owned: set[Partition] = set()
+        self.token = NO_TOKEN
+        """The assignment in force. Replaced, never changed, so that another thread can hold on to the one it saw."""
+        self._consumer = Consumer(
+            {
+                **config,
+                "enable.auto.commit": False,
+                "enable.auto.offset.store": False,
+                "auto.offset.reset": "error",
+                "enable.partition.eof": True,
+                "isolation.level": "read_committed",
+                "partition.assignment.strategy": "cooperative-sticky",
+                "fetch.queue.backoff.ms": 5,  # the default sleeps for a second when the local queue is full
+            }
+        )
+        self._consumer.subscribe(list(topics), on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost)
+
+    def _assigned(self, consumer: Consumer, received: list[TopicPartition]) -> None:
+        partitions = [Partition(p.topic, p.partition) for p in received]
+        starts = self._listener.assigned(partitions) if partitions else {}
+        consumer.incremental_assign([TopicPartition(p.topic, p.number, starts[p]) for p in partitions])
+        self._owned.update(partitions)
+        self._renew_token()
+
+    def _revoked(self, consumer: Consumer, given: list[TopicPartition]) -> None:
+        self._give_up(consumer, given, lost=False)
+
+    def _lost(self, consumer: Consumer, given: list[TopicPartition]) -> None:
+        self._give_up(consumer, given, lost=True)
+
+    def _give_up(self, consumer: Consumer, given: list[TopicPartition], *, lost: bool) -> None:
+        partitions = [Partition(p.topic, p.partition) for p in given]
+        self._owned.difference_update(partitions)
+        self.token = NO_TOKEN
+        self._listener.revoked(partitions, lost=lost)
+        consumer.incremental_unassign(given)
+        self._renew_token()
+
+    def _renew_token(self) -> None:
+        metadata = self._consumer.consumer_group_metadata() if self._owned else None
+        self.token = Token(frozenset(self._owned), metadata)
+
+    @property
+    def owned(self) -> frozenset[Partition]:
+        """Return the partitions that this member owns, as far as it knows."""
+        return self.token.partitions
+
+    def read(self, limit: int, wait: float) -> Read:
+        """Return up to `limit` messages: at once where there are any, after `wait` seconds at most."""
+        first = self._consumer.poll(wait)
+        if first is None:
+            return Read()
+        return self._sorted([first, *self._consumer.consume(limit - 1, 0)])
+
+    def read_batch(self, limit: int, wait: float) -> Read:
+        """Return when `limit` messages are there or `wait` seconds are over: cheaper a message under load."""
+        return self._sorted(self._consumer.consume(limit, wait))
+
+    def _sorted(self, messages: Iterable[Message]) -> Read:
+        read = Read()
+        for message in messages:
+            error = message.error()
+            if error is None:
+                read.messages.append(message)
+            elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
+                topic, number, offset = message.topic(), message.partition(), message.offset()
+                assert topic is not None and number is not None and offset is not None  # noqa: PT018
+                read.ends[Partition(topic, number)] = offset
+            elif error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
+                raise KafkaGone(
+                    f"{message.topic()} [{message.partition()}] does not hold the offset to read on at any more "
+                    f"({error.str()}): records were deleted before they were read; see how far the group had come, and "
+                    "set its offset by hand if they are given up"
+                )
+            elif triage(error) is Triage.FATAL:
+                raise KafkaGone(f"Kafka cannot be read any more: {sentence(error)}")
+            else:
+                self._on_error(sentence(error))
+        return read
+
+    def seek(self, partition: Partition, offset: int) -> bool:
+        """Go on reading at an offset; False if the client cannot yet (just assigned): try again after a read.
+
+        Messages that were fetched before may still be handed out: drop those with another offset than expected.
+        """
+        try:
+            self._consumer.seek(TopicPartition(partition.topic, partition.number, offset))
+        except KafkaException as problem:
+            if triage(problem) is Triage.FATAL:
+                raise KafkaGone(f"{partition.topic} cannot be read at another offset: {sentence(problem)}") from None
+            return False
+        return True
+
+    def pause(self, partitions: Iterable[Partition]) -> None:
+        """Stop fetching these partitions; the group keeps us as long as we go on calling `read`."""
+        self._switch(self._consumer.pause, partitions)
+
+    def resume(self, partitions: Iterable[Partition]) -> None:
+        """Fetch these partitions again."""
+        self._switch(self._consumer.resume, partitions)
+
+    def _switch(self, switch: Callable[[list[TopicPartition]], None], partitions: Iterable[Partition]) -> None:
+        try:
+            switch([TopicPartition(p.topic, p.number) for p in partitions if p in self._owned])
+        except KafkaException as problem:  # given up meanwhile; what is fetched for nothing is dropped
+            self._on_error(sentence(problem))
+
+    def committed(self, partitions: Sequence[Partition], timeout: float) -> dict[Partition, int | None]:
+        """Return the group's committed offsets, None where there is none yet. Raises TimeoutError.
+
+        Read_committed: it waits while a transaction that holds offsets of these partitions is pending.
+        """
+        asked = [TopicPartition(p.topic, p.number) for p in partitions]
+        try:
+            answers = self._consumer.committed(asked, timeout=timeout)
+        except KafkaException as problem:
+            if triage(problem) is Triage.FATAL:
+                raise KafkaGone(f"the committed offsets cannot be read: {sentence(problem)}") from None
+            raise TimeoutError(sentence(problem)) from None
+        return {Partition(a.topic, a.partition): a.offset if a.offset >= 0 else None for a in answers}
+
+    def first_offset(self, partition: Partition, timeout: float) -> int:
+        """Return the first offset that the partition holds. Raises TimeoutError."""
+        try:
+            low, _ = self._consumer.get_watermark_offsets(
+                TopicPartition(partition.topic, partition.number), timeout=timeout
+            )
+        except KafkaException as problem:
+            raise TimeoutError(sentence(problem)) from None
+        return int(low)
+
+    def commit(self, offsets: Mapping[Partition, int]) -> bool:
+        """Commit these offsets and wait; False if they could not be: not ours any more, or Kafka is away."""
+        if not offsets:
+            return True
+        try:
+            self._consumer.commit(
+                offsets=[TopicPartition(p.topic, p.number, offset) for p, offset in offsets.items()], asynchronous=False
+            )
+        except KafkaException as problem:
+            if triage(problem) is Triage.FATAL:
+                raise KafkaGone(f"offsets cannot be committed: {sentence(problem)}") from None
+            self._on_error(sentence(problem))
+            return False
+        return True
+
+    def close(self) -> None:
+        """Leave the group; what is owned is revoked first. May hang within the client: give it a deadline."""
+        self._consumer.close()
+
+
+class CommittedReader:
+    """Reads the offsets that a group has committed, without being a member of it.
+
+    A client of its own, so that a thread beside the member can ask while the member polls or closes. It never joins,
+    and its metadata is never sent: a broker would take it for every partition.
+    """
+
+    def __init__(self, config: Mapping[str, Any], group: str) -> None:
+        self._consumer = Consumer(
+            {**config, "group.id": group, "isolation.level": "read_committed", "enable.auto.commit": False}
+        )
+
+    def committed(self, partition: Partition, timeout: float) -> int | None:
+        """Return the group's committed offset of one partition, or None if there is none.
+
+        Raises TimeoutError while a transaction that holds an offset of it is pending, or Kafka is away. Partitions
+        are asked one by one because one pending transaction delays the answer for all that are asked together.
+        """
+        began = time.monotonic()
+        try:
+            answer = self._consumer.committed([TopicPartition(partition.topic, partition.number)], timeout=timeout)[0]
+        except KafkaException as problem:
+            if triage(problem) is Triage.FATAL:
+                raise KafkaGone(f"the committed offsets cannot be read: {sentence(problem)}") from None
+            raise TimeoutError(f"{sentence(problem)} after {time.monotonic() - began:.1f} s") from None
+        if answer.error is not None:
+            raise TimeoutError(sentence(answer.error))
+        return answer.offset if answer.offset >= 0 else None
+
+    def close(self) -> None:
+        """Close the client."""
+        self._consumer.close()

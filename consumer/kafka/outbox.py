@@ -1,0 +1,267 @@
+"""The three ways in which we write: to the ledger, and changes with their offsets in a transaction or without one."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
+
+from consumer.kafka.errors import KafkaGone, Triage, error_of, sentence, triage
+from consumer.kafka.inbox import Inbox, Partition, Token
+
+Headers = Sequence[tuple[str, str | bytes | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One record to be written. Without a partition the key decides."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    partition: int = -1
+    timestamp: int = 0
+    headers: Headers = ()
+
+
+class NotPublished(Exception):
+    """A transaction did not happen, or nobody knows whether it did: learn the committed offsets and begin again."""
+
+
+class LedgerProducer:
+    """Idempotent and acknowledged by all replicas in sync; it retries for as long as it takes.
+
+    Not transactional, so that a position in the ledger is a count of records. Raises KafkaGone when it is of no use
+    any more: what was not acknowledged is read and written again after a restart.
+    """
+
+    def __init__(self, config: Mapping[str, Any], on_error: Callable[[str], None]) -> None:
+        self._failed: KafkaError | None = None
+        self._on_error = on_error
+        self._producer = Producer(
+            {
+                **config,
+                "enable.idempotence": True,
+                "acks": "all",
+                "message.timeout.ms": 0,  # never give up on a keyword
+                "linger.ms": 5,
+                "partitioner": "murmur2_random",  # keys land where a Java client puts them
+                "error_cb": self._error,
+            }
+        )
+
+    def _error(self, error: KafkaError) -> None:
+        if triage(error) is Triage.FATAL:
+            self._failed = error
+        else:
+            self._on_error(sentence(error))
+
+    def _delivered(self, error: KafkaError | None, _message: Message) -> None:
+        if error is not None:
+            self._failed = error
+
+    def write(self, record: Outgoing) -> None:
+        """Queue a record; waits while the queue is full."""
+        while True:
+            try:
+                self._producer.produce(
+                    record.topic,
+                    key=record.key,
+                    value=record.value,
+                    partition=record.partition,
+                    timestamp=record.timestamp,
+                    headers=list(record.headers),
+                    on_delivery=self._delivered,
+                )
+            except BufferError:
+                self._producer.poll(0.1)
+                self._check()
+            except KafkaException as problem:
+                raise KafkaGone(f"{record.topic} cannot be written to: {sentence(problem)}") from None
+            else:
+                return
+
+    def flush(self, timeout: float) -> bool:
+        """Wait until everything queued is acknowledged; False if it is not within `timeout` seconds."""
+        left = self._producer.flush(timeout)
+        self._check()
+        return left == 0
+
+    def waiting(self) -> int:
+        """Return how many records are not acknowledged yet."""
+        self._producer.poll(0)
+        self._check()
+        return len(self._producer)
+
+    def _check(self) -> None:
+        if self._failed is not None:
+            raise KafkaGone(f"the ledger cannot be written to: {sentence(self._failed)}")
+
+
+class Publishing(Protocol):
+    """Tells changes and how far they go."""
+
+    def publish(self, records: Sequence[Outgoing], offsets: Mapping[Partition, int], token: Token) -> None:
+        """Write the records and commit the offsets, under the assignment that they were taken with.
+
+        Raises NotPublished where it did not happen or nobody knows, KafkaGone when the client is of no use any more.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give up whatever is not done."""
+        ...
+
+
+class TransactionalOutbox:
+    """Records and offsets in one transaction: both or neither, for readers with read_committed.
+
+    `transactional.id` is random, one for each object, and is kept when the producer has to be replaced: the new one
+    then settles at once what the old one left in doubt.
+    """
+
+    def __init__(self, config: Mapping[str, Any], *, timeout: float = 10.0) -> None:
+        self._timeout = timeout
+        self._config = {
+            **config,
+            "transactional.id": f"optout-{secrets.token_hex(8)}",
+            "transaction.timeout.ms": int(timeout * 1000),
+            "message.timeout.ms": int(timeout * 1000),
+            "linger.ms": 5,
+            "retry.backoff.ms": 5,  # the broker completes one transaction while the next begins; 100 ms is the default
+            "partitioner": "murmur2_random",
+        }
+        self._producer: Producer | None = None
+
+    def _ready(self) -> Producer:
+        if self._producer is None:
+            producer = Producer(self._config)
+            try:
+                producer.init_transactions(self._timeout)
+            except KafkaException as problem:
+                if triage(problem) is Triage.FATAL and not _passing(problem):
+                    raise KafkaGone(f"transactions cannot be begun: {sentence(problem)}") from None
+                raise NotPublished(sentence(problem)) from None
+            self._producer = producer
+        return self._producer
+
+    def publish(self, records: Sequence[Outgoing], offsets: Mapping[Partition, int], token: Token) -> None:
+        """See Publishing."""
+        producer = self._ready()
+        try:
+            producer.begin_transaction()
+            for record in records:
+                self._produce(producer, record)
+            if producer.flush(self._timeout):
+                self._abandon("records were not acknowledged in time")
+            self._retrying(
+                lambda: producer.send_offsets_to_transaction(
+                    [TopicPartition(p.topic, p.number, offset) for p, offset in offsets.items()],
+                    token.group_metadata,
+                    self._timeout,
+                )
+            )
+            self._retrying(lambda: producer.commit_transaction(self._timeout))
+        except KafkaException as problem:
+            self._abandon(sentence(problem), problem)
+
+    @staticmethod
+    def _produce(producer: Producer, record: Outgoing) -> None:
+        while True:
+            try:
+                producer.produce(record.topic, key=record.key, value=record.value, headers=list(record.headers))
+            except BufferError:
+                producer.poll(0.1)
+            else:
+                return
+
+    def _retrying(self, call: Callable[[], Any]) -> None:
+        deadline = time.monotonic() + self._timeout
+        while True:
+            try:
+                call()
+            except KafkaException as problem:
+                error = error_of(problem)
+                if error is None or not error.retriable() or time.monotonic() > deadline:
+                    raise
+            else:
+                return
+
+    def _abandon(self, why: str, problem: KafkaException | None = None) -> None:
+        """End the transaction without a result that we know, and raise NotPublished.
+
+        Where the client can abort, it does. Else it is thrown away; its successor, under the same transactional id,
+        ends what is pending, and the committed offsets say how.
+        """
+        producer = self._producer
+        assert producer is not None
+        if problem is None or triage(problem) is Triage.ABORT:
+            try:
+                producer.abort_transaction(self._timeout)
+            except KafkaException:
+                self._producer = None
+        else:
+            self._producer = None
+        raise NotPublished(why) from None
+
+    def close(self) -> None:
+        """Give up a transaction that is open; the broker would otherwise hold it until it times out."""
+        if self._producer is not None:
+            try:
+                self._producer.abort_transaction(self._timeout)
+            except KafkaException:
+                pass  # none was open, or the broker ends it by its timeout
+            self._producer = None
+
+
+def _passing(problem: KafkaException) -> bool:
+    """Whether beginning transactions failed for a reason that may pass, though the client calls it fatal.
+
+    A producer that took over its own transactional id can meet the fence of the one before.
+    """
+    error = error_of(problem)
+    return error is not None and error.code() in (KafkaError._FENCED, KafkaError._TIMED_OUT)  # noqa: SLF001
+
+
+class PlainOutbox:
+    """Records first, acknowledged; then the offsets: at least once, for brokers without transactions.
+
+    What is told again after a crash in between carries the same event ids.
+    """
+
+    def __init__(self, config: Mapping[str, Any], inbox: Inbox, *, timeout: float = 10.0) -> None:
+        self._inbox = inbox
+        self._timeout = timeout
+        self._failed: KafkaError | None = None
+        self._producer = Producer(
+            {**config, "enable.idempotence": True, "acks": "all", "linger.ms": 5, "partitioner": "murmur2_random"}
+        )
+
+    def _delivered(self, error: KafkaError | None, _message: Message) -> None:
+        self._failed = self._failed or error
+
+    def publish(self, records: Sequence[Outgoing], offsets: Mapping[Partition, int], token: Token) -> None:
+        """See Publishing."""
+        self._failed = None
+        for record in records:
+            self._producer.produce(
+                record.topic,
+                key=record.key,
+                value=record.value,
+                headers=list(record.headers),
+                on_delivery=self._delivered,
+            )
+        left = self._producer.flush(self._timeout)
+        if left or self._failed:
+            self._producer.purge()
+            raise NotPublished(sentence(self._failed) if self._failed else "records were not acknowledged in time")
+        if self._inbox.token is not token or not self._inbox.commit(offsets):
+            raise NotPublished("the offsets could not be committed")
+
+    def close(self) -> None:
+        """Leave nothing in the queue."""
+        self._producer.purge()

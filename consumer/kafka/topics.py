@@ -1,0 +1,208 @@
+"""The topics: what `schemas/topics.yaml` says of them, creating those that are missing, and looking the ledger over."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import yaml
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
+
+from consumer.kafka.errors import error_of, sentence
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from concurrent.futures import Future
+    from pathlib import Path
+
+    from confluent_kafka.admin import TopicDescription
+
+T = TypeVar("T")
+
+TIMEOUT_S = 15.0
+"""How long one call of the admin client may take."""
+
+LEDGER_REPLICATION = 3
+LEDGER_MIN_INSYNC = 2
+DAY_MS = 24 * 60 * 60 * 1000
+
+
+class TopicError(Exception):
+    """One sentence for a person: what failed, at which topic, and what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicSpec:
+    """One topic as `topics.yaml` states it, under its configured name.
+
+    `role` is what the settings call it; several topics can have the role inbound. `schema` is the record's name, None
+    for the dead-letter topic; `schema_id` the id of its current version without a registry. `retention_days` is -1 for
+    ever and None for the broker's own setting; `configs` are further topic settings by Kafka's names.
+    """
+
+    role: str
+    name: str
+    schema: str | None
+    schema_id: int | None
+    key: str
+    partitions: int
+    replication: int
+    retention_days: int | None
+    configs: Mapping[str, str]
+    producers: tuple[str, ...]
+    consumers: tuple[str, ...]
+    privacy: str
+
+    @property
+    def is_ledger(self) -> bool:
+        """Return whether this is the topic that must lose nothing."""
+        return self.role == "keyword_ledger"
+
+
+def load(
+    path: Path, names: Mapping[str, str | Sequence[str]] | None = None, partitions: Mapping[str, int] | None = None
+) -> list[TopicSpec]:
+    """Return the topics of `topics.yaml`, with the configured names and numbers of partitions by role.
+
+    Several names for a role make several topics. Raises TopicError for a role that is not known and for a name that is
+    given twice.
+    """
+    table: dict[str, dict[str, Any]] = yaml.safe_load(path.read_text("utf-8"))
+    names, partitions = names or {}, partitions or {}
+    if unknown := (names.keys() | partitions.keys()) - table.keys():
+        raise TopicError(f"no topic has the role {', '.join(sorted(unknown))}: the roles are {', '.join(table)}")
+    specs = []
+    for role, entry in table.items():
+        given = names.get(role, entry["name"])
+        for name in [given] if isinstance(given, str) else given:
+            specs.append(_spec(role, entry | {"name": name, "partitions": partitions.get(role, entry["partitions"])}))
+    taken: dict[str, str] = {}
+    for spec in specs:
+        if spec.name in taken:
+            raise TopicError(f"the topic {spec.name} is configured twice, as {taken[spec.name]} and as {spec.role}")
+        taken[spec.name] = spec.role
+    return specs
+
+
+def create_missing(admin: AdminClient, specs: Sequence[TopicSpec], *, unsafe_ledger: bool) -> list[str]:
+    """Create the topics that are missing; return their names once every broker's metadata can be asked for them.
+
+    An existing topic is left as it is, also one that another process creates at the same moment. With fewer brokers
+    than replicas the number of replicas is lowered, the ledger's only where `unsafe_ledger` says so.
+    Raises TopicError; then some topics may have been created, and the same call can be made again.
+    """
+    cluster = _call(lambda: admin.list_topics(timeout=TIMEOUT_S), "list the topics")
+    missing = [spec for spec in specs if spec.name not in cluster.topics]
+    brokers = len(cluster.brokers)
+    for spec in missing:
+        if spec.is_ledger and brokers < spec.replication and not unsafe_ledger:
+            raise TopicError(
+                f"the ledger {spec.name} wants {spec.replication} brokers and the cluster has {brokers}: add brokers, or"
+                " set OPTOUT_UNSAFE_LEDGER=1 where losing opt-outs is acceptable"
+            )
+    if not missing:
+        return []
+    futures = admin.create_topics(
+        [_new_topic(spec, brokers) for spec in missing], operation_timeout=TIMEOUT_S, request_timeout=TIMEOUT_S
+    )
+    created = [name for name, future in futures.items() if _created(name, future)]
+    _await_metadata(admin, {spec.name for spec in missing})
+    return created
+
+
+def ledger_faults(admin: AdminClient, spec: TopicSpec, *, unsafe_ledger: bool) -> list[str]:
+    """Return a sentence on everything that is wrong with the existing ledger; an empty list for a sound one.
+
+    `unsafe_ledger` lifts the checks of replication, not those of retention. Raises TopicError where it cannot be asked.
+    """
+    description, configs = _describe(admin, spec.name), topic_configs(admin, spec.name)
+    ledger = f"the ledger {spec.name}"
+    faults = []
+    if len(description.partitions) != spec.partitions:
+        faults.append(
+            f"{ledger} has {len(description.partitions)} partitions and {spec.partitions} buckets are configured: they"
+            " must be the same, and a ledger's partitions are never changed"
+        )
+    required = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
+    if not unsafe_ledger:
+        required["unclean.leader.election.enable"] = "false"
+        replicas = min((len(partition.replicas) for partition in description.partitions), default=0)
+        if replicas < LEDGER_REPLICATION:
+            faults.append(f"{ledger} has {replicas} replicas: it needs {LEDGER_REPLICATION} or more")
+        if int(configs["min.insync.replicas"]) < LEDGER_MIN_INSYNC:
+            faults.append(
+                f"{ledger} has min.insync.replicas={configs['min.insync.replicas']}: it needs {LEDGER_MIN_INSYNC} or more"
+            )
+    faults += [
+        f"{ledger} has {key}={configs[key]}: it must be {value}, or records are lost"
+        for key, value in required.items()
+        if configs[key] != value
+    ]
+    return faults
+
+
+def topic_id(admin: AdminClient, name: str) -> str:
+    """Return Kafka's own id of a topic, 22 characters: a topic created anew has another. Raises TopicError."""
+    return str(_describe(admin, name).topic_id)
+
+
+def topic_configs(admin: AdminClient, name: str) -> dict[str, str]:
+    """Return a topic's settings in force, the broker's defaults included. Raises TopicError."""
+    resource = ConfigResource(ResourceType.TOPIC, name)
+    entries = _result(
+        lambda: admin.describe_configs([resource], request_timeout=TIMEOUT_S)[resource],
+        f"read the settings of the topic {name}",
+    )
+    return {key: entry.value for key, entry in entries.items()}
+
+
+def _spec(role: str, entry: dict[str, Any]) -> TopicSpec:
+    return TopicSpec(
+        role=role, **entry | {"producers": tuple(entry["producers"]), "consumers": tuple(entry["consumers"])}
+    )
+
+
+def _new_topic(spec: TopicSpec, brokers: int) -> NewTopic:
+    replication = min(spec.replication, brokers)
+    configs = dict(spec.configs)
+    if spec.retention_days is not None:
+        configs["retention.ms"] = str(spec.retention_days if spec.retention_days < 0 else spec.retention_days * DAY_MS)
+    if "min.insync.replicas" in configs:  # more than there are replicas would refuse every record
+        configs["min.insync.replicas"] = str(min(int(configs["min.insync.replicas"]), replication))
+    return NewTopic(spec.name, num_partitions=spec.partitions, replication_factor=replication, config=configs)
+
+
+def _created(name: str, future: Future[None]) -> bool:
+    try:
+        future.result()
+    except KafkaException as problem:
+        error = error_of(problem)
+        if error is not None and error.code() == KafkaError.TOPIC_ALREADY_EXISTS:
+            return False  # by another process, a moment ago
+        raise TopicError(f"Kafka did not create the topic {name}: {sentence(problem)}") from None
+    return True
+
+
+def _await_metadata(admin: AdminClient, names: set[str]) -> None:
+    """Wait until the new topics can be described: a broker may answer for a moment that it does not know them."""
+    deadline = time.monotonic() + TIMEOUT_S
+    for name in names:
+        while True:
+            try:
+                _describe(admin, name)
+                break
+            except TopicError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+
+
+def _describe(admin: AdminClient, name: str) -> TopicDescription:
+    description: TopicDescription = _result(
+        lambda: admin.describe_topics(TopicCollection([name]), request_timeout=TIMEOUT_S)[name],
+        f"describe the topic {name}",
+    )
+    return description

@@ -1,0 +1,31 @@
+"""Logs: one line an event, JSON unless a person reads it at a terminal. No body and no full number, ever."""
+
+from __future__ import annotations
+
+import sys
+from typing import cast
+
+import structlog
+from structlog.typing import FilteringBoundLogger
+
+
+def configure(level: str = "info") -> None:
+    """Set up structlog for the process: to stderr, so that what a command answers stands alone on stdout."""
+    person = sys.stderr.isatty()
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.EventRenamer("event") if person else structlog.processors.dict_tracebacks,
+            structlog.dev.ConsoleRenderer() if person else structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+
+
+def logger(stage: str) -> FilteringBoundLogger:
+    """Return the logger of one stage of the worker."""
+    return cast("FilteringBoundLogger", structlog.get_logger(stage=stage))

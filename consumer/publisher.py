@@ -1,0 +1,158 @@
+"""Tells what the outbox holds: SubscriptionChanged, the confirmation and the offset together. A thread beside the applier.
+
+`published`, how far a bucket's changes have been told, is the offset that the applier's group has committed for its
+ledger partition. It is known only while no transaction is pending, and only for as long as an assignment lasts.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from structlog.typing import FilteringBoundLogger
+
+from consumer.domain.bucket import Waiting
+from consumer.kafka.inbox import NO_TOKEN, CommittedReader, Inbox, Partition, Token
+from consumer.kafka.outbox import NotPublished, Outgoing, Publishing
+from consumer.ledger import LedgerFault
+from consumer.suppression.scripts import ViewUnavailable
+from consumer.suppression.view import Meta, Status, Taken, View
+
+MOST_CHANGES = 500
+"""Changes of one bucket in one transaction."""
+OFFSETS_EVERY = 30.0
+"""Seconds after which a position is committed though it brought no change: it only shortens what a lag shows."""
+ASK_AGAIN = 0.5
+"""Seconds before Kafka or Redis is asked again after it could not answer."""
+
+Render = Callable[[Partition, Waiting], Sequence[Outgoing]]
+"""Makes the records that tell one change."""
+
+
+class Publisher:
+    """Publishes for the buckets that `inbox` owns. `notice`, `published` and `stop` may be called by other threads."""
+
+    def __init__(
+        self,
+        *,
+        view: View,
+        inbox: Inbox,
+        committed: CommittedReader,
+        outbox: Publishing,
+        render: Render,
+        ledger: str,
+        log: FilteringBoundLogger,
+    ) -> None:
+        self._view = view
+        self._inbox = inbox
+        self._committed = committed
+        self._outbox = outbox
+        self._render = render
+        self._ledger = ledger
+        self._log = log
+        self._token: Token = NO_TOKEN
+        self._known: dict[int, int] = {}
+        self._noticed: set[int] = set()
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._swept = 0.0
+
+    def notice(self, buckets: Sequence[int]) -> None:
+        """Say that these buckets have changes to tell."""
+        with self._lock:
+            self._noticed.update(buckets)
+        self._wake.set()
+
+    def published(self, bucket: int) -> int:
+        """Return the highest offset that is known to be published of a bucket; 0 if none is."""
+        return self._known.get(bucket, 0)
+
+    def run(self, stop: threading.Event) -> None:
+        """Publish until told to stop, and once more then. Raises LedgerFault and KafkaGone."""
+        try:
+            while not stop.is_set():
+                self._wake.wait(0.1)
+                self._wake.clear()
+                if not self.publish_waiting():
+                    stop.wait(ASK_AGAIN)
+            self._swept = 0.0
+            self.publish_waiting()
+        finally:
+            self._outbox.close()
+            self._committed.close()
+
+    def publish_waiting(self) -> bool:
+        """Publish what waits in the buckets that are ours and noticed; False when Kafka or Redis could not."""
+        token = self._inbox.token
+        if token is not self._token:  # another assignment: nothing that was known or taken under the last one counts
+            self._token, self._known, self._swept = token, {}, 0.0
+        owned = {partition.number for partition in token.partitions}
+        if time.monotonic() - self._swept > OFFSETS_EVERY:
+            self._swept = time.monotonic()
+            self.notice(sorted(owned))
+        with self._lock:
+            due, self._noticed = self._noticed & owned, set()
+        if not due:
+            return True
+        try:
+            unknown = self._learn(due - self._known.keys())
+            left = self._publish(due - unknown, token)
+        except (ViewUnavailable, NotPublished) as problem:
+            self._log.warning("publishing waits", reason=str(problem), buckets=len(due))
+            self._known = {} if isinstance(problem, NotPublished) else self._known
+            self.notice(sorted(due))
+            return False
+        if unknown or left:
+            self.notice(sorted(unknown | left))
+        return not unknown
+
+    def _learn(self, buckets: set[int]) -> set[int]:
+        """Learn `published` of these buckets; return those that Kafka cannot tell yet: a transaction is pending."""
+        unknown = set()
+        # meta first: what it holds is committed already, so a committed offset below it was reset by somebody
+        metas = self._view.metas(sorted(buckets)) if buckets else {}
+        for bucket, meta in metas.items():
+            try:
+                offset = self._committed.committed(Partition(self._ledger, bucket), timeout=1.0) or 0
+            except TimeoutError as problem:
+                self._log.info("published not known yet", bucket=bucket, reason=str(problem))
+                unknown.add(bucket)
+            else:
+                self._check(bucket, offset, meta)
+                self._known[bucket] = offset
+        return unknown
+
+    def _check(self, bucket: int, committed: int, meta: Meta | None) -> None:
+        if meta is not None and committed < meta.published:
+            raise LedgerFault(
+                f"the committed offset of {self._ledger} [{bucket}] is {committed}, but changes up to {meta.published} "
+                "were told already: the group's offsets were reset or have expired; set them back to that offset"
+            )
+
+    def _publish(self, buckets: set[int], token: Token) -> set[int]:
+        """Publish what waits in these buckets; return those that have more waiting."""
+        starts = {bucket: self._known[bucket] for bucket in buckets}
+        taken = self._view.take(starts, MOST_CHANGES) if starts else {}
+        offsets = {bucket: _up_to(one) for bucket, one in taken.items() if one.status is Status.OK}
+        offsets = {bucket: offset for bucket, offset in offsets.items() if offset > starts[bucket]}
+        changes = [(Partition(self._ledger, bucket), change) for bucket in offsets for change in taken[bucket].changes]
+        if offsets and self._inbox.token is token:
+            began = time.monotonic()
+            records = [record for partition, change in changes for record in self._render(partition, change)]
+            self._outbox.publish(
+                records, {Partition(self._ledger, bucket): offset for bucket, offset in offsets.items()}, token
+            )
+            self._known.update(offsets)
+            self._view.trim(offsets)
+            if changes:
+                seconds = round(time.monotonic() - began, 3)
+                self._log.info("published", changes=len(changes), buckets=len(offsets), seconds=seconds)
+        return {bucket for bucket in offsets if len(taken[bucket].changes) == MOST_CHANGES}
+
+
+def _up_to(taken: Taken) -> int:
+    """Return the offset that tells how far these changes go: `applied`, unless more may be waiting."""
+    if len(taken.changes) == MOST_CHANGES:
+        return taken.changes[-1].offset + 1
+    return taken.applied

@@ -1,0 +1,247 @@
+"""Settings, from the environment (`OPTOUT_*`) and an optional TOML file (`OPTOUT_CONFIG_FILE`). Every command reads these.
+
+`OPTOUT_KAFKA_*` passes any property on to the Kafka client: OPTOUT_KAFKA_BOOTSTRAP_SERVERS is bootstrap.servers. The
+prefix keeps clear of what Kubernetes injects for a service that is named kafka.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
+
+from consumer.domain.buckets import DEFAULT_BUCKETS
+from consumer.guard.guard import DEFAULT_MAX_STALENESS
+
+PREFIX = "OPTOUT_"
+KAFKA_PREFIX = "OPTOUT_KAFKA_"
+REGISTRY_PREFIX = "OPTOUT_SCHEMA_REGISTRY_"
+
+OURS = frozenset(
+    {
+        "acks",
+        "auto.offset.reset",
+        "enable.auto.commit",
+        "enable.auto.offset.store",
+        "enable.idempotence",
+        "enable.partition.eof",
+        "group.id",
+        "group.protocol",
+        "isolation.level",
+        "partition.assignment.strategy",
+        "transactional.id",
+    }
+)
+"""Properties that the promise stands on: they are set by the product and cannot be configured."""
+
+
+class ConfigurationError(Exception):
+    """One sentence for each thing that is wrong with the settings."""
+
+    def __init__(self, *faults: str) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = faults
+
+
+def _listed(value: object) -> object:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
+
+
+class Settings(BaseSettings):
+    """Everything that can be set, with its default."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True, env_parse_none_str="none")
+
+    config_file: Path | None = Field(None, description="A TOML file with these settings; the environment wins.")
+    redis_url: SecretStr | None = Field(
+        None, description="Where the view is: redis://[user:password@]host:port/database."
+    )
+    redis_timeout: float = Field(2.0, gt=0, description="Seconds to wait for Redis to connect or to answer.")
+    buckets: int = Field(DEFAULT_BUCKETS, ge=1, le=4096, description="Partitions of the ledger. Never to be changed.")
+    max_staleness: float | None = Field(
+        DEFAULT_MAX_STALENESS, description="Seconds after which what nobody refreshed is UNKNOWN."
+    )
+    region: str = Field("US", pattern="^[A-Z]{2}$", description="Country of numbers that are written without its code.")
+    confirmations: Literal["ours", "provider"] | None = Field(
+        None, description="Who confirms a change to the patient. No default: two texts are as wrong as none."
+    )
+    publish: Literal["transactions", "at-least-once"] = Field(
+        "transactions", description="How changes are published; at-least-once is for brokers without transactions."
+    )
+    unsafe_ledger: bool = Field(
+        False, description="Accept a ledger that is not replicated (1): one broker, trying out."
+    )
+    ledger_id: str | None = Field(
+        None, description="Name of the ledger, for brokers that cannot tell a topic's id (the embedded one)."
+    )
+    group: str = Field("sms-optout", min_length=1, description="Prefix of the two consumer groups.")
+    inbound_topics: Names = Field(
+        ("sms.inbound",), min_length=1, description="Topics of inbound messages, with commas."
+    )
+    opt_out_requested_topic: str = "sms.opt-out-requested"
+    keyword_ledger_topic: str = "sms.keyword-ledger"
+    subscription_changed_topic: str = "sms.subscription-changed"
+    confirmation_requested_topic: str = "sms.confirmation-requested"
+    review_requested_topic: str = "sms.review-requested"
+    dead_letter_topic: str = "sms.inbound.dead-letter"
+    schema_registry_url: str | None = Field(None, description="A schema registry; without one, ids from the files.")
+    shutdown_seconds: float = Field(10.0, gt=0, description="Deadline for a clean end after SIGTERM.")
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    allow_simulation: bool = Field(False, description="Let `simulate` write to a cluster that is not a trial one (1).")
+    kafka: dict[str, str] = Field(default_factory=dict, description="Properties of the Kafka client.")
+    schema_registry: dict[str, str] = Field(
+        default_factory=dict, description="Further properties of the registry client."
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        **_others: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read the environment first, then the file that it names."""
+        file = InitSettingsSource(settings_cls, _file(os.environ.get(f"{PREFIX}CONFIG_FILE")))
+        return init_settings, env_settings, _Properties(settings_cls), file
+
+    @property
+    def classifiers(self) -> str:
+        """Return the consumer group of the classifiers."""
+        return f"{self.group}.classify"
+
+    @property
+    def appliers(self) -> str:
+        """Return the consumer group of the appliers."""
+        return f"{self.group}.apply"
+
+    @property
+    def inbound(self) -> tuple[str, ...]:
+        """Return every topic that classifiers read."""
+        return (*self.inbound_topics, self.opt_out_requested_topic)
+
+    def require_kafka(self) -> dict[str, str]:
+        """Return the client's properties. Raises ConfigurationError where there is no cluster in them."""
+        if not self.kafka.get("bootstrap.servers"):
+            raise ConfigurationError(
+                "OPTOUT_KAFKA_BOOTSTRAP_SERVERS is not set: name the Kafka brokers, as host:port,..."
+            )
+        return dict(self.kafka)
+
+    def require_redis(self) -> str:
+        """Return the URL of Redis. Raises ConfigurationError where there is none."""
+        if self.redis_url is None:
+            raise ConfigurationError("OPTOUT_REDIS_URL is not set: name the Redis of the view, as redis://host:port/0")
+        return self.redis_url.get_secret_value()
+
+    def require_confirmations(self) -> Literal["ours", "provider"]:
+        """Return who confirms. Raises ConfigurationError where nobody has decided."""
+        if self.confirmations is None:
+            raise ConfigurationError(
+                "OPTOUT_CONFIRMATIONS is not set: say `provider` if your SMS provider answers STOP and START by itself, "
+                "`ours` if it does not; a patient must get one confirmation, not two or none"
+            )
+        return self.confirmations
+
+
+def load() -> Settings:
+    """Return the settings. Raises ConfigurationError with a sentence for everything that is wrong."""
+    faults = _unknown_variables()
+    try:
+        settings = Settings()
+    except ValidationError as problem:
+        raise ConfigurationError(*faults, *map(_sentence, problem.errors())) from None
+    except SettingsError:
+        faults.append(
+            "OPTOUT_KAFKA and OPTOUT_SCHEMA_REGISTRY are prefixes: set OPTOUT_KAFKA_BOOTSTRAP_SERVERS and so on"
+        )
+        raise ConfigurationError(*faults) from None
+    faults += [
+        f"{_variable('kafka', name)} cannot be set: the promise stands on it" for name in settings.kafka.keys() & OURS
+    ]
+    if faults:
+        raise ConfigurationError(*faults)
+    return settings
+
+
+def _unknown_variables() -> list[str]:
+    """Return a sentence for each variable of ours that means nothing: most often a typing error."""
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+    prefixes = (KAFKA_PREFIX, REGISTRY_PREFIX, f"{PREFIX}TEST_")
+    return [
+        f"{name} is not a setting; `optout --help` names where they are listed"
+        for name in sorted(os.environ)
+        if name.startswith(PREFIX) and name not in known and not name.startswith(prefixes)
+    ]
+
+
+class _Properties(PydanticBaseSettingsSource):
+    """The prefixes whose variables are handed on: OPTOUT_KAFKA_SASL_USERNAME is sasl.username."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002 - the base's
+        prefix = f"{PREFIX}{field_name.upper()}_"
+        own = {f"{PREFIX}{name.upper()}" for name in self.settings_cls.model_fields}
+        given = {name: value for name, value in os.environ.items() if name.startswith(prefix) and name not in own}
+        properties = {name.removeprefix(prefix).lower().replace("_", "."): value for name, value in given.items()}
+        return properties, field_name, True
+
+    def __call__(self) -> dict[str, Any]:
+        fields = self.settings_cls.model_fields
+        return {name: self.get_field_value(fields[name], name)[0] for name in ("kafka", "schema_registry")}
+
+
+def _file(name: str | None) -> dict[str, Any]:
+    if not name:
+        return {}
+    try:
+        values = tomllib.loads(Path(name).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as problem:
+        raise ConfigurationError(
+            f"OPTOUT_CONFIG_FILE {name} cannot be read: {getattr(problem, 'strerror', problem)}"
+        ) from None
+    except tomllib.TOMLDecodeError as problem:
+        raise ConfigurationError(f"OPTOUT_CONFIG_FILE {name} is not TOML: {problem}") from None
+    for table in ("kafka", "schema_registry"):
+        if isinstance(values.get(table), dict):
+            values[table] = _flat(values[table])
+    unknown = sorted(values.keys() - Settings.model_fields.keys())
+    if unknown:
+        raise ConfigurationError(*(f"OPTOUT_CONFIG_FILE {name}: there is no setting `{key}`" for key in unknown))
+    return values
+
+
+def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Return a TOML table's dotted keys: `bootstrap.servers = ...` is a table within a table."""
+    flat: dict[str, str] = {}
+    for name, value in table.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = str(value).lower() if isinstance(value, bool) else str(value)
+    return flat
+
+
+def _variable(*path: object) -> str:
+    return PREFIX + "_".join(str(part) for part in path).upper().replace(".", "_")
+
+
+def _sentence(error: Mapping[str, Any]) -> str:
+    name = _variable(*error["loc"][:1])
+    value = "" if name == "OPTOUT_REDIS_URL" else f" (it is {error['input']!r})"
+    return f"{name}{value}: {error['msg']}"

@@ -1,0 +1,19 @@
+-- Begins a bucket at offset 0: a new epoch, nothing applied, an empty outbox, no location touched. What the locations
+-- held before stays where it is and is dropped when each is first touched. A bucket that is there and is not the one
+-- that was found damaged is left as it is: another owner has begun it.
+--
+-- KEYS  meta, outbox, locations
+-- ARGV  log, new epoch, the epoch that was found damaged (empty: only if there is no bucket), published (0: unknown)
+-- Returns {status, epoch, applied}: OK, or OTHER with the name of the ledger that the bucket was made from.
+
+local kind = redis.call('TYPE', KEYS[1]).ok
+if kind == 'hash' then
+  local m = redis.call('HMGET', KEYS[1], 'log', 'epoch', 'applied', 'published')
+  if m[1] and m[1] ~= ARGV[1] then return {'OTHER', m[1], 0} end
+  if m[1] and m[2] and m[3] and m[2] ~= ARGV[3] then return {'OK', m[2], tonumber(m[3])} end
+  if m[4] and tonumber(m[4]) > tonumber(ARGV[4]) then ARGV[4] = m[4] end
+end
+redis.call('DEL', KEYS[1], KEYS[2], KEYS[3])
+redis.call('HSET', KEYS[1], 'log', ARGV[1], 'epoch', ARGV[2], 'applied', '0', 'published', ARGV[4],
+  'members', '0', 'states', '0', 'outbox', '0')
+return {'OK', ARGV[2], 0}

@@ -1,0 +1,93 @@
+"""Runs the Lua scripts of this folder, several calls in one round trip, and says in one type when Redis cannot answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha1
+from importlib.resources import files
+from typing import Any
+
+import redis
+from redis.exceptions import NoScriptError, RedisError, ResponseError
+
+
+class ViewUnavailable(Exception):
+    """Redis cannot answer now: away, loading, read-only, out of memory, refusing our user. Ask again later."""
+
+
+class ViewDamaged(Exception):
+    """A key of ours holds something that we did not write (WRONGTYPE): the bucket is to be begun anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A Lua script and the SHA-1 digest by which Redis calls it."""
+
+    name: str
+    source: str
+    digest: str
+
+
+def script(name: str) -> Script:
+    """Return the script `name`.lua of this package."""
+    source = files(__package__).joinpath(f"{name}.lua").read_text(encoding="utf-8")
+    return Script(name, source, sha1(source.encode(), usedforsecurity=False).hexdigest())
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of a script: its keys, all of one slot, and its arguments."""
+
+    script: Script
+    keys: Sequence[str]
+    arguments: Sequence[str | bytes | int]
+
+
+def run(client: redis.Redis, calls: Sequence[Call]) -> list[Any]:
+    """Run the calls in one round trip and return their answers in order; a damaged key's is a ViewDamaged value.
+
+    A script that the server has forgotten (restart, SCRIPT FLUSH) is loaded and run again. Raises ViewUnavailable.
+    """
+    answers = _pipelined(client, calls)
+    forgotten = [i for i, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
+    if forgotten:
+        missing = {calls[i].script.digest: calls[i].script for i in forgotten}
+        with unavailable_if_redis_fails():
+            for lost in missing.values():
+                client.script_load(lost.source)
+        for i, answer in zip(forgotten, _pipelined(client, [calls[i] for i in forgotten]), strict=True):
+            answers[i] = answer
+    return [_checked(answer) for answer in answers]
+
+
+def _pipelined(client: redis.Redis, calls: Sequence[Call]) -> list[Any]:
+    with unavailable_if_redis_fails(), client.pipeline(transaction=False) as pipeline:
+        for call in calls:
+            pipeline.evalsha(call.script.digest, len(call.keys), *call.keys, *call.arguments)
+        return pipeline.execute(raise_on_error=False)
+
+
+def _checked(answer: Any) -> Any:
+    if isinstance(answer, ResponseError) and "WRONGTYPE" in str(answer):
+        return ViewDamaged("a key of this bucket holds another type than ours")
+    if isinstance(answer, Exception):
+        raise ViewUnavailable(_reason(answer)) from None
+    return answer
+
+
+def _reason(error: Exception) -> str:
+    """Return the error in a few words. Redis quotes no argument of ours in them, but the first line is enough."""
+    return f"{type(error).__name__}: {str(error).splitlines()[0][:160]}" if str(error) else type(error).__name__
+
+
+class unavailable_if_redis_fails:  # noqa: N801 - a context manager reads as a verb
+    """Turn whatever redis-py raises inside into ViewUnavailable."""
+
+    def __enter__(self) -> None:
+        """Enter the guarded block."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Translate the error, if it is Redis's or the network's."""
+        if isinstance(error, RedisError | OSError):
+            raise ViewUnavailable(_reason(error)) from None

@@ -1,0 +1,275 @@
+"""The view of each bucket in Redis: begin, apply, take what waits to be published, trim, vouch, audit.
+
+Every step is one script, safe to be called by anyone at any time: a batch is refused where it does not continue what
+the bucket holds, so an owner that does not know yet that it is none any more can do no harm.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import redis
+
+from consumer.domain.bucket import Decided, Entry, Waiting
+from consumer.domain.buckets import bucket_prefix, locations_key, meta_key, outbox_key, set_key, state_key
+from consumer.domain.events import Action
+from consumer.domain.subscription import Decision
+from consumer.suppression.scripts import Call, ViewDamaged, run, script, unavailable_if_redis_fails
+
+APPLY, BEGIN, OUTBOX, TRIM, VOUCH, AUDIT = map(script, ("apply", "begin", "outbox", "trim", "vouch", "audit"))
+
+_DECISIONS = {b"C": Decision.CHANGED, b"U": Decision.UNCHANGED, b"S": Decision.STALE}
+_ACTIONS = {Action.OPT_OUT: "O", Action.OPT_IN: "I"}
+
+
+class OtherLedger(Exception):
+    """Redis holds the view of another ledger than the one that is being read. Nothing may be written into it."""
+
+
+class Status(StrEnum):
+    """What a script says of its bucket."""
+
+    OK = "OK"
+    REFUSED = "REFUSED"
+    MISSING = "MISSING"
+    DAMAGED = "DAMAGED"
+    OTHER = "OTHER"
+    BEHIND = "BEHIND"
+    CHANGED = "CHANGED"
+    EVICTS = "EVICTS"
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Records [position, end) of one bucket's ledger partition; `published` is how far the changes are known told."""
+
+    bucket: int
+    position: int
+    end: int
+    entries: Sequence[Entry]
+    published: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What became of a batch: where the bucket stands now, how many changes wait, what each record did."""
+
+    status: Status
+    epoch: str
+    applied: int
+    waiting: int = 0
+    decisions: tuple[Decided, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What waits to be published, and how far the bucket had read at that moment."""
+
+    status: Status
+    applied: int
+    published: int
+    changes: tuple[Waiting, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Meta:
+    """A bucket's epoch and positions. `published` is the highest offset known to be committed; `waiting` changes are not."""
+
+    epoch: str
+    applied: int
+    published: int
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """The Redis server that answers: its run, its replication history, its clock in ms."""
+
+    run: str
+    replication: str
+    time: int
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """What was counted in a bucket, against what its meta says."""
+
+    status: Status
+    members: int
+    members_expected: int
+    states: int
+    states_expected: int
+
+
+class View:
+    """The buckets of one ledger in one Redis. `log` names that ledger and the group that reads it.
+
+    Every method raises ViewUnavailable when Redis cannot answer, and OtherLedger when a bucket there was made from
+    another ledger. Safe to be used by several threads.
+    """
+
+    def __init__(self, client: redis.Redis, *, buckets: int, log: str) -> None:
+        self._client = client
+        self._log = log
+        self._prefixes = [bucket_prefix(bucket, buckets) for bucket in range(buckets)]
+
+    def apply(self, batches: Sequence[Batch]) -> list[Applied]:
+        """Apply one batch a bucket, all in one round trip, and return what became of each."""
+        answers = run(self._client, [self._apply_call(batch) for batch in batches])
+        return [self._applied(answer) for answer in answers]
+
+    def _apply_call(self, batch: Batch) -> Call:
+        prefix = self._prefixes[batch.bucket]
+        places: dict[str, int] = {}
+        records: list[str | bytes | int] = []
+        for entry in batch.entries:
+            place = places.setdefault(entry.location_id, len(places) + 1)
+            records += (
+                entry.offset,
+                place,
+                entry.digits,
+                _ACTIONS[entry.action],
+                entry.event_time,
+                entry.keyword,
+                entry.raw,
+            )
+        keys = [meta_key(prefix), outbox_key(prefix), locations_key(prefix)]
+        for location_id in places:
+            keys += (set_key(prefix, location_id), state_key(prefix, location_id))
+        head = (self._log, batch.position, batch.end, batch.published, len(places))
+        return Call(APPLY, keys, [*head, *places, *records])
+
+    def _applied(self, answer: Any) -> Applied:
+        if isinstance(answer, ViewDamaged):
+            return Applied(Status.DAMAGED, "", 0)
+        status, epoch, applied, waiting, decisions = answer
+        return Applied(
+            self._status(status, epoch),
+            epoch.decode(),
+            applied,
+            waiting,
+            tuple(Decided(offset, _DECISIONS[decision], version) for offset, decision, version in decisions),
+        )
+
+    def _status(self, status: bytes, other: bytes) -> Status:
+        known = Status(status.decode())
+        if known is Status.OTHER:
+            raise OtherLedger(
+                f"Redis holds the view of another ledger ({other.decode(errors='replace')}, and this one is {self._log}): "
+                "point OPTOUT_REDIS_URL at the right database, or empty that one if it is no longer needed"
+            )
+        return known
+
+    def begin(self, bucket: int, *, damaged: str | None = None, published: int = 0) -> int:
+        """Begin a bucket that is not there, or anew the one whose epoch was found `damaged`; return its `applied`.
+
+        An empty `damaged` stands for the epoch that is there now: a key of another type tells nothing of its epoch.
+        """
+        if damaged == "":
+            meta = self.metas([bucket])[bucket]
+            damaged = meta.epoch if meta else None
+        prefix = self._prefixes[bucket]
+        keys = [meta_key(prefix), outbox_key(prefix), locations_key(prefix)]
+        arguments = [self._log, secrets.token_hex(8), damaged or "", published]
+        status, epoch, applied = run(self._client, [Call(BEGIN, keys, arguments)])[0]
+        self._status(status, epoch)
+        return int(applied)
+
+    def metas(self, buckets: Iterable[int]) -> dict[int, Meta | None]:
+        """Return what each bucket says of itself; None for one that is not there or is not whole."""
+        wanted = list(buckets)
+        with unavailable_if_redis_fails(), self._client.pipeline(transaction=False) as pipeline:
+            for bucket in wanted:
+                pipeline.hmget(meta_key(self._prefixes[bucket]), "log", "epoch", "applied", "published", "outbox")
+            answers = pipeline.execute(raise_on_error=False)
+        return dict(zip(wanted, map(self._meta, answers), strict=True))
+
+    def _meta(self, answer: Any) -> Meta | None:
+        if isinstance(answer, redis.ResponseError) and "WRONGTYPE" in str(answer):
+            return None
+        if isinstance(answer, Exception):
+            with unavailable_if_redis_fails():
+                raise answer
+        log, epoch, applied, published, waiting = answer
+        if log is not None and log.decode(errors="replace") != self._log:
+            self._status(b"OTHER", log)
+        if None in (log, epoch, applied, published, waiting):
+            return None
+        return Meta(epoch.decode(), int(applied), int(published), int(waiting))
+
+    def take(self, starts: Mapping[int, int], limit: int) -> dict[int, Taken]:
+        """Return what waits in each bucket from the given offset on, at most `limit` changes each, in order."""
+        calls = [
+            Call(OUTBOX, [meta_key(self._prefixes[b]), outbox_key(self._prefixes[b])], [self._log, start, limit])
+            for b, start in starts.items()
+        ]
+        answers = run(self._client, calls)
+        return dict(zip(starts, map(self._taken, answers), strict=True))
+
+    def _taken(self, answer: Any) -> Taken:
+        if isinstance(answer, ViewDamaged):
+            return Taken(Status.DAMAGED, 0, 0)
+        status, epoch, applied, published, changes = answer
+        return Taken(self._status(status, epoch), applied, published, tuple(map(_waiting, changes)))
+
+    def trim(self, below: Mapping[int, int]) -> None:
+        """Forget the changes below the given offset of each bucket: only ever one that is committed as published."""
+        run(
+            self._client,
+            [
+                Call(TRIM, [meta_key(self._prefixes[b]), outbox_key(self._prefixes[b])], [self._log, offset])
+                for b, offset in below.items()
+            ],
+        )
+
+    def server(self) -> Server:
+        """Return the identity and the clock of the server that answers."""
+        with unavailable_if_redis_fails(), self._client.pipeline(transaction=True) as pipeline:
+            pipeline.info("server", "replication")
+            pipeline.time()
+            info, (seconds, microseconds) = pipeline.execute()
+        return Server(info["run_id"], info["master_replid"], seconds * 1000 + microseconds // 1000)
+
+    def vouch(self, server: Server, fresh: int, ends: Mapping[int, tuple[str, int]]) -> dict[int, Status]:
+        """Vouch for each bucket that is still of its epoch, on that server, and has reached its ledger end.
+
+        `ends` gives epoch and ledger end of each bucket; `fresh` is in ms. The order in which the caller learned the
+        three is part of the protocol: server and epochs, then `fresh`, then the ends.
+        """
+        calls = [
+            Call(VOUCH, [meta_key(self._prefixes[b])], [self._log, epoch, server.run, server.replication, end, fresh])
+            for b, (epoch, end) in ends.items()
+        ]
+        answers = run(self._client, calls)
+        return {b: self._vouched(answer) for b, answer in zip(ends, answers, strict=True)}
+
+    def _vouched(self, answer: Any) -> Status:
+        return Status.CHANGED if isinstance(answer, ViewDamaged) else self._status(answer[0], b"another")
+
+    def audit(self, bucket: int, epoch: str) -> Audit:
+        """Count members, records and waiting changes of a bucket of that epoch against its meta, in one step."""
+        prefix = self._prefixes[bucket]
+        keys = [meta_key(prefix), outbox_key(prefix), locations_key(prefix)]
+        with unavailable_if_redis_fails():
+            try:
+                members: Any = self._client.smembers(locations_key(prefix))
+            except redis.ResponseError as error:
+                if "WRONGTYPE" not in str(error):
+                    raise
+                return Audit(Status.DAMAGED, 0, 0, 0, 0)
+        for member in members:
+            location_id = member.decode()
+            keys += (set_key(prefix, location_id), state_key(prefix, location_id))
+        answer = run(self._client, [Call(AUDIT, keys, [epoch, len(members)])])[0]
+        if isinstance(answer, ViewDamaged):
+            return Audit(Status.DAMAGED, 0, 0, 0, 0)
+        return Audit(Status(answer[0].decode()), *answer[1:])
+
+
+def _waiting(change: bytes) -> Waiting:
+    offset, version, raw = change.split(b":", 2)
+    return Waiting(int(offset), int(version), raw)

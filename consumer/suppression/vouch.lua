@@ -1,0 +1,21 @@
+-- Writes into a bucket that it holds, on this very server, everything that inbound held at the time `fresh`.
+-- The identity was read before `fresh` was learned and before the ledger's end was; it must still hold.
+--
+-- KEYS  meta
+-- ARGV  log, epoch, run id, replication id, the ledger's end, fresh in ms
+-- Returns {status, applied, fresh}: OK; BEHIND (not all is applied); CHANGED (another server, epoch or bucket, or none);
+-- EVICTS (the server may drop keys, so nothing can be vouched for); OTHER (another ledger).
+
+local m = redis.call('HMGET', KEYS[1], 'log', 'epoch', 'applied', 'run', 'replication', 'fresh')
+if not m[1] or not m[2] or not m[3] then return {'CHANGED', 0, 0} end
+if m[1] ~= ARGV[1] then return {'OTHER', 0, 0} end
+local info = redis.call('INFO', 'server', 'replication', 'memory')
+local run, replication = string.match(info, 'run_id:(%w+)'), string.match(info, 'master_replid:(%w+)')
+if m[2] ~= ARGV[2] or run ~= ARGV[3] or replication ~= ARGV[4] then return {'CHANGED', tonumber(m[3]), 0} end
+if string.match(info, 'maxmemory_policy:(%S+)') ~= 'noeviction' then return {'EVICTS', tonumber(m[3]), 0} end
+if tonumber(m[3]) < tonumber(ARGV[5]) then return {'BEHIND', tonumber(m[3]), 0} end
+local time = redis.call('TIME')
+local fresh = math.min(tonumber(ARGV[6]), tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000))
+if m[4] == run and m[5] == replication and m[6] then fresh = math.max(fresh, tonumber(m[6])) end
+redis.call('HSET', KEYS[1], 'run', run, 'replication', replication, 'fresh', string.format('%.0f', fresh))
+return {'OK', tonumber(m[3]), fresh}

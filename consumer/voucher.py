@@ -1,0 +1,177 @@
+"""Vouches for the buckets that are ours: writes into each that it holds everything that inbound held at some time.
+
+Only what is vouched for is answered from. The order of the steps is the protocol: the server's identity and the
+buckets' epochs; then the time, from inbound's committed offsets; then the ledger's ends; then the script that checks
+that the identity still holds and that the bucket has reached its end. A thread beside the applier.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from structlog.typing import FilteringBoundLogger
+
+from consumer.domain.freshness import Bounds, Freshness
+from consumer.kafka.inbox import Inbox, Partition
+from consumer.kafka.offsets import Offsets, OffsetsUnavailable
+from consumer.ledger import LedgerFault
+from consumer.suppression.scripts import ViewUnavailable
+from consumer.suppression.view import Meta, Server, Status, View
+
+VOUCH_EVERY = 1.0
+AUDIT_EVERY = 300.0
+"""Seconds after which a bucket's content is counted again; it is counted at once under a new identity."""
+COMPLAIN_EVERY = 30.0
+"""Seconds between two log lines that say the same."""
+
+
+class Voucher:
+    """Vouches once a second, and whenever it is woken."""
+
+    def __init__(
+        self,
+        *,
+        view: View,
+        inbox: Inbox,
+        offsets: Offsets,
+        ledger: str,
+        inbound: Sequence[str],
+        classifiers: str,
+        published: Callable[[int], int],
+        look: Callable[[Sequence[int]], None],
+        log: FilteringBoundLogger,
+    ) -> None:
+        self._view = view
+        self._inbox = inbox
+        self._offsets = offsets
+        self._ledger = ledger
+        self._inbound = inbound
+        self._classifiers = classifiers
+        self._published = published
+        self._look = look
+        self._log = log
+        self._freshness: Freshness[Partition] = Freshness()
+        self._server: Server | None = None
+        self._audited: dict[int, tuple[str, float]] = {}
+        self._complained: dict[str, float] = {}
+        self._wake = threading.Event()
+
+    def wake(self) -> None:
+        """Ask for a pass now. May be called by any thread."""
+        self._wake.set()
+
+    def run(self, stop: threading.Event) -> None:
+        """Vouch until told to stop. Raises LedgerFault and OtherLedger."""
+        while not stop.is_set():
+            try:
+                self.vouch()
+            except ViewUnavailable as problem:
+                self._complain("not vouching: Redis cannot answer", reason=str(problem))
+            except OffsetsUnavailable as problem:
+                self._complain("not vouching: Kafka cannot answer", reason=str(problem))
+            self._wake.wait(VOUCH_EVERY)
+            self._wake.clear()
+
+    def vouch(self) -> dict[int, Status]:
+        """Make one pass over the buckets that are ours, and return what became of each that was tried."""
+        buckets = sorted(partition.number for partition in self._inbox.owned)
+        if not buckets:
+            return {}
+        server = self._view.server()
+        self._note(server)
+        metas = self._view.metas(buckets)
+        told = {bucket: self._published(bucket) for bucket in buckets}
+        whole = self._audit({bucket: meta for bucket, meta in metas.items() if meta})
+        fresh = self._time(server)
+        ends = self._ends(whole, told)
+        if fresh is None:
+            return {}
+        statuses = self._view.vouch(server, fresh, {b: (whole[b].epoch, end) for b, end in ends.items()})
+        self._report(statuses, [bucket for bucket in buckets if bucket not in whole])
+        return statuses
+
+    def _note(self, server: Server) -> None:
+        """Forget, under a new identity, what was counted and sampled under the last."""
+        last, self._server = self._server, server
+        if last is None or (last.run, last.replication) != (server.run, server.replication):
+            self._audited.clear()
+            self._freshness.forget()
+            if last is not None:
+                self._log.warning("Redis is another server, or the same one started again", run=server.run)
+
+    def _audit(self, metas: Mapping[int, Meta]) -> dict[int, Meta]:
+        """Count the buckets that are due, begin those anew that lost something, and return the rest."""
+        whole = {}
+        for bucket, meta in metas.items():
+            epoch, when = self._audited.get(bucket, ("", 0.0))
+            if epoch != meta.epoch or time.monotonic() - when > AUDIT_EVERY:
+                audit = self._view.audit(bucket, meta.epoch)
+                if audit.status is Status.CHANGED:
+                    if epoch != meta.epoch:
+                        continue  # never counted in this epoch: not to be vouched for before it is
+                elif audit.status is Status.DAMAGED:
+                    self._log.error(
+                        "a bucket lost keys and is begun anew",
+                        bucket=bucket,
+                        members=audit.members,
+                        members_expected=audit.members_expected,
+                        records=audit.states,
+                        records_expected=audit.states_expected,
+                    )
+                    self._view.begin(bucket, damaged=meta.epoch, published=self._published(bucket))
+                    continue
+                else:
+                    self._audited[bucket] = (meta.epoch, time.monotonic())
+            whole[bucket] = meta
+        return whole
+
+    def _time(self, server: Server) -> int | None:
+        """Return the time up to which everything inbound held is in the ledger, by Redis's clock."""
+        partitions = self._offsets.partitions(self._inbound)
+        committed = self._offsets.committed(self._classifiers, partitions)
+        starts, ends = self._offsets.starts(partitions), self._offsets.ends(partitions)
+        bounds = {partition: Bounds(starts[partition], ends[partition]) for partition in partitions}
+        fresh = self._freshness.reached(server.time, committed, bounds)
+        if fresh is None or server.time - fresh > COMPLAIN_EVERY * 1000:
+            held_by = [f"{topic} [{number}]" for topic, number in sorted(self._freshness.holding)[:5]]
+            self._complain("freshness is held back by inbound that is not in the ledger yet", partitions=held_by)
+        return fresh
+
+    def _ends(self, metas: Mapping[int, Meta], published: Mapping[int, int]) -> dict[int, int]:
+        """Return the ledger's end of each bucket, after checking that the ledger is what it was (L1)."""
+        partitions = [Partition(self._ledger, bucket) for bucket in metas]
+        starts, ends = self._offsets.starts(partitions), self._offsets.ends(partitions)
+        for partition in partitions:
+            check_ledger(partition, starts[partition], ends[partition], metas[partition.number], published)
+        return {partition.number: end for partition, end in ends.items()}
+
+    def _report(self, statuses: Mapping[int, Status], missing: Sequence[int]) -> None:
+        if Status.EVICTS in statuses.values():
+            self._complain("not vouching: this Redis may evict keys; set maxmemory-policy to noeviction")
+        moved = [bucket for bucket, status in statuses.items() if status in (Status.BEHIND, Status.CHANGED)]
+        if moved or missing:
+            self._look([*moved, *missing])
+
+    def _complain(self, event: str, **fields: object) -> None:
+        now = time.monotonic()
+        if now - self._complained.get(event, -COMPLAIN_EVERY) >= COMPLAIN_EVERY:
+            self._complained[event] = now
+            self._log.warning(event, **fields)
+
+
+def check_ledger(partition: Partition, start: int, end: int, meta: Meta, published: Mapping[int, int]) -> None:
+    """Raise LedgerFault where a ledger partition is not what it was. Meta and `published` were read before the end."""
+    name = f"{partition.topic} [{partition.number}]"
+    if start > 0:
+        raise LedgerFault(
+            f"{name} begins at offset {start}: its first records were deleted, and with them opt-outs; restore them, and "
+            "set retention.ms and retention.bytes to -1 (optout topics create checks it)"
+        )
+    told = published.get(partition.number, 0)
+    if end < max(meta.applied, told):
+        raise LedgerFault(
+            f"{name} ends at offset {end}, but {max(meta.applied, told)} records of it were read: it was shortened or "
+            "recreated; restore it, or give the new ledger a name and an empty Redis of its own"
+        )
