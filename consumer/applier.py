@@ -9,17 +9,24 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from structlog.typing import FilteringBoundLogger
-
-from consumer.domain.bucket import Entry
 from consumer.domain.subscription import Decision
-from consumer.kafka.inbox import Inbox, Message, Partition
-from consumer.ledger import Ledger, StoppedBucket
+from consumer.kafka.inbox import Partition
+from consumer.ledger import StoppedBucket
 from consumer.suppression.scripts import ViewUnavailable
-from consumer.suppression.view import Applied, Batch, Meta, Status, View
+from consumer.suppression.view import Batch, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from structlog.typing import FilteringBoundLogger
+
+    from consumer.domain.bucket import Entry
+    from consumer.kafka.inbox import Inbox, Message
+    from consumer.ledger import Ledger
+    from consumer.suppression.view import Applied, Meta, View
 
 MOST_RECORDS = 1000
 """Records in one batch, over all buckets."""

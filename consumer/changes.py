@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from consumer.domain.bucket import Waiting
+from typing import TYPE_CHECKING
+
 from consumer.domain.confirmation import confirmation_of
 from consumer.domain.events import STATUS_OF, Status, SubscriptionChanged, subscription_key
-from consumer.kafka.inbox import Partition
 from consumer.kafka.outbox import Outgoing
-from consumer.ledger import Ledger
-from consumer.wire.codec import Codec
+
+if TYPE_CHECKING:
+    from consumer.domain.bucket import Waiting
+    from consumer.kafka.inbox import Partition
+    from consumer.ledger import Ledger
+    from consumer.wire.codec import Codec
 
 _OTHER = {Status.OPTED_OUT: Status.OPTED_IN, Status.OPTED_IN: Status.OPTED_OUT}
 

@@ -6,17 +6,23 @@ what the appliers' vouching stands on. Records that are written twice because a 
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from structlog.typing import FilteringBoundLogger
-
-from consumer.intake import UNATTRIBUTABLE, Intake
+from consumer.intake import UNATTRIBUTABLE
 from consumer.kafka.errors import KafkaGone
-from consumer.kafka.inbox import Inbox, Message, Partition, Read
-from consumer.kafka.outbox import LedgerProducer, Outgoing
+from consumer.kafka.inbox import Partition
 from consumer.wire.codec import SchemaSourceUnavailable
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Mapping, Sequence
+
+    from structlog.typing import FilteringBoundLogger
+
+    from consumer.intake import Intake
+    from consumer.kafka.inbox import Inbox, Message, Read
+    from consumer.kafka.outbox import LedgerProducer, Outgoing
 
 MOST_MESSAGES = 500
 COMMIT_EVERY = 1.0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
 from consumer.domain.buckets import bucket_of
 from consumer.domain.event_time import event_time, requested_time
@@ -21,11 +21,16 @@ from consumer.domain.events import (
     ReviewRequested,
     subscription_key,
 )
-from consumer.domain.keywords import Keyword, Keywords
 from consumer.domain.phone import NotANumber, to_e164
-from consumer.kafka.inbox import Message
 from consumer.kafka.outbox import Outgoing
-from consumer.wire.codec import Codec, Unreadable
+from consumer.wire.codec import Unreadable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from consumer.domain.keywords import Keyword, Keywords
+    from consumer.kafka.inbox import Message
+    from consumer.wire.codec import Codec
 
 UNATTRIBUTABLE = "unattributable-opt-out"
 """The reason of a dead letter that somebody must look at now: a patient said STOP and nobody knows who, or to whom."""
@@ -99,7 +104,15 @@ class Intake:
             return [self._review(text, message, ReviewReason.IMPLAUSIBLE_OPT_IN, keyword.word)]
         self.counts["implausible_time"] += when.corrected
         return [
-            self._line(text.location_id, patient, text.location_number, _cause(keyword, text), when.at, text, message)
+            self._line(
+                location_id=text.location_id,
+                patient=patient,
+                location_number=text.location_number,
+                cause=_cause(keyword, text),
+                at=when.at,
+                read=text,
+                message=message,
+            )
         ]
 
     def _requested(self, request: OptOutRequested, message: Message) -> Sequence[Outgoing]:
@@ -109,7 +122,17 @@ class Intake:
             return [self._dead_letter(message, UNATTRIBUTABLE, problem)]
         when = requested_time(request.occurred_at, kafka_time(message), self._now())
         cause = RequestedOptOut(source=request.source, keyword=request.keyword)
-        return [self._line(request.location_id, patient, None, cause, when.at, request, message)]
+        return [
+            self._line(
+                location_id=request.location_id,
+                patient=patient,
+                location_number=None,
+                cause=cause,
+                at=when.at,
+                read=request,
+                message=message,
+            )
+        ]
 
     def _attributed(self, location_id: str, patient_number: str) -> str:
         """Return the patient's number in E.164. Raises NotANumber where location or number cannot be told."""
@@ -119,6 +142,7 @@ class Intake:
 
     def _line(
         self,
+        *,
         location_id: str,
         patient: str,
         location_number: str | None,
@@ -168,7 +192,7 @@ class Intake:
         self.counts[f"dead_letter:{reason}"] += 1
         prefix = "__connect.errors."
         headers = [
-            *(message.headers() or ()),
+            *headers_of(message),
             ("optout.reason", reason.encode()),
             (f"{prefix}topic", str(message.topic()).encode()),
             (f"{prefix}partition", str(message.partition()).encode()),
@@ -198,29 +222,43 @@ def _cause(keyword: Keyword, text: InboundMessage) -> PatientKeyword:
 
 def kafka_time(message: Message) -> int:
     """Return the record's Kafka timestamp in ms, or the first one of a replayed dead letter; -1 if it has none."""
-    for name, value in message.headers() or ():
+    for name, value in headers_of(message):
         if name == FIRST_TIME_HEADER and value is not None:
             try:
                 return int(value)
             except ValueError:
                 break
-    return message.timestamp()[1]
+    return int(message.timestamp()[1])
+
+
+def headers_of(message: Message) -> list[tuple[str, str | bytes | None]]:
+    """Return the record's headers, as they came."""
+    return cast("list[tuple[str, str | bytes | None]]", message.headers() or [])
 
 
 def origin_of(read: InboundMessage | OptOutRequested, message: Message) -> Origin:
     """Return where a record came from, and what its provider said of it."""
     topic, partition, offset = message.topic(), message.partition(), message.offset()
     assert topic is not None and partition is not None and offset is not None  # noqa: PT018 - an error has none
-    texted = isinstance(read, InboundMessage)
+    if isinstance(read, InboundMessage):
+        return Origin(
+            topic=topic,
+            partition=partition,
+            offset=offset,
+            kafka_timestamp=kafka_time(message),
+            message_id=read.message_id,
+            received_at=read.received_at,
+            provider=read.provider,
+            provider_opt_out_type=read.provider_opt_out_type,
+        )
     return Origin(
         topic=topic,
         partition=partition,
         offset=offset,
-        message_id=read.message_id if texted else read.request_id,
-        received_at=read.received_at if texted else read.occurred_at,
         kafka_timestamp=kafka_time(message),
+        message_id=read.request_id,
+        received_at=read.occurred_at,
         provider=read.provider,
-        provider_opt_out_type=read.provider_opt_out_type if texted else None,
     )
 
 

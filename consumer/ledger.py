@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from consumer.domain.bucket import Entry
 from consumer.domain.buckets import bucket_of, digits_of
-from consumer.domain.events import KeywordRecord, LedgerPosition
+from consumer.domain.events import LedgerPosition
 from consumer.wire.codec import Unreadable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from consumer.domain.events import KeywordRecord
 
 
 class LedgerFault(Exception):
@@ -58,6 +63,6 @@ class Ledger:
 
     def _stopped(self, partition: int, offset: int, why: str) -> StoppedBucket:
         return StoppedBucket(
-            f"{self.topic} [{partition}] stops at offset {offset}: {why}; if it was written by a newer version, upgrade "
-            "this worker, for appliers come before classifiers"
+            f"{self.topic} [{partition}] stops at offset {offset}: {why}; if a newer version wrote it, upgrade this "
+            "worker (appliers are upgraded before classifiers)"
         )

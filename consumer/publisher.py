@@ -1,4 +1,4 @@
-"""Tells what the outbox holds: SubscriptionChanged, the confirmation and the offset together. A thread beside the applier.
+"""Tells what the outbox holds: SubscriptionChanged, the confirmation and the offset together, beside the applier.
 
 `published`, how far a bucket's changes have been told, is the offset that the applier's group has committed for its
 ledger partition. It is known only while no transaction is pending, and only for as long as an assignment lasts.
@@ -9,15 +9,21 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-
-from structlog.typing import FilteringBoundLogger
+from typing import TYPE_CHECKING
 
 from consumer.domain.bucket import Waiting
-from consumer.kafka.inbox import NO_TOKEN, CommittedReader, Inbox, Partition, Token
-from consumer.kafka.outbox import NotPublished, Outgoing, Publishing
+from consumer.kafka.inbox import NO_TOKEN, Partition
+from consumer.kafka.outbox import NotPublished, Outgoing
 from consumer.ledger import LedgerFault
 from consumer.suppression.scripts import ViewUnavailable
-from consumer.suppression.view import Meta, Status, Taken, View
+from consumer.suppression.view import Status
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
+
+    from consumer.kafka.inbox import CommittedReader, Inbox, Token
+    from consumer.kafka.outbox import Publishing
+    from consumer.suppression.view import Meta, Taken, View
 
 MOST_CHANGES = 500
 """Changes of one bucket in one transaction."""

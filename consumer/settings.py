@@ -1,4 +1,4 @@
-"""Settings, from the environment (`OPTOUT_*`) and an optional TOML file (`OPTOUT_CONFIG_FILE`). Every command reads these.
+"""The settings of every command: from the environment (`OPTOUT_*`) and an optional TOML file (`OPTOUT_CONFIG_FILE`).
 
 `OPTOUT_KAFKA_*` passes any property on to the Kafka client: OPTOUT_KAFKA_BOOTSTRAP_SERVERS is bootstrap.servers. The
 prefix keeps clear of what Kubernetes injects for a service that is named kafka.
@@ -10,10 +10,9 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError
-from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -25,6 +24,9 @@ from pydantic_settings import (
 
 from consumer.domain.buckets import DEFAULT_BUCKETS
 from consumer.guard.guard import DEFAULT_MAX_STALENESS
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
 
 PREFIX = "OPTOUT_"
 KAFKA_PREFIX = "OPTOUT_KAFKA_"
@@ -85,7 +87,7 @@ class Settings(BaseSettings):
         "transactions", description="How changes are published; at-least-once is for brokers without transactions."
     )
     unsafe_ledger: bool = Field(
-        False, description="Accept a ledger that is not replicated (1): one broker, trying out."
+        default=False, description="Accept a ledger that is not replicated (1): one broker, trying out."
     )
     ledger_id: str | None = Field(
         None, description="Name of the ledger, for brokers that cannot tell a topic's id (the embedded one)."
@@ -103,7 +105,9 @@ class Settings(BaseSettings):
     schema_registry_url: str | None = Field(None, description="A schema registry; without one, ids from the files.")
     shutdown_seconds: float = Field(10.0, gt=0, description="Deadline for a clean end after SIGTERM.")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    allow_simulation: bool = Field(False, description="Let `simulate` write to a cluster that is not a trial one (1).")
+    allow_simulation: bool = Field(
+        default=False, description="Let `simulate` write to a cluster that is not a trial one (1)."
+    )
     kafka: dict[str, str] = Field(default_factory=dict, description="Properties of the Kafka client.")
     schema_registry: dict[str, str] = Field(
         default_factory=dict, description="Further properties of the registry client."
@@ -115,7 +119,8 @@ class Settings(BaseSettings):
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
-        **_others: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the base's
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the base's
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Read the environment first, then the file that it names."""
         file = InitSettingsSource(settings_cls, _file(os.environ.get(f"{PREFIX}CONFIG_FILE")))
@@ -154,7 +159,7 @@ class Settings(BaseSettings):
         """Return who confirms. Raises ConfigurationError where nobody has decided."""
         if self.confirmations is None:
             raise ConfigurationError(
-                "OPTOUT_CONFIRMATIONS is not set: say `provider` if your SMS provider answers STOP and START by itself, "
+                "OPTOUT_CONFIRMATIONS is not set: say `provider` if your SMS provider answers STOP and START itself, "
                 "`ours` if it does not; a patient must get one confirmation, not two or none"
             )
         return self.confirmations

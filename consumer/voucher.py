@@ -9,16 +9,23 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-
-from structlog.typing import FilteringBoundLogger
+from typing import TYPE_CHECKING
 
 from consumer.domain.freshness import Bounds, Freshness
-from consumer.kafka.inbox import Inbox, Partition
-from consumer.kafka.offsets import Offsets, OffsetsUnavailable
+from consumer.kafka.inbox import Partition
+from consumer.kafka.offsets import OffsetsUnavailable
 from consumer.ledger import LedgerFault
 from consumer.suppression.scripts import ViewUnavailable
-from consumer.suppression.view import Meta, Server, Status, View
+from consumer.suppression.view import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from structlog.typing import FilteringBoundLogger
+
+    from consumer.kafka.inbox import Inbox
+    from consumer.kafka.offsets import Offsets
+    from consumer.suppression.view import Meta, Server, View
 
 VOUCH_EVERY = 1.0
 AUDIT_EVERY = 300.0
@@ -166,8 +173,8 @@ def check_ledger(partition: Partition, start: int, end: int, meta: Meta, publish
     name = f"{partition.topic} [{partition.number}]"
     if start > 0:
         raise LedgerFault(
-            f"{name} begins at offset {start}: its first records were deleted, and with them opt-outs; restore them, and "
-            "set retention.ms and retention.bytes to -1 (optout topics create checks it)"
+            f"{name} begins at offset {start}: its first records were deleted, and opt-outs with them; restore them, "
+            "and set retention.ms and retention.bytes to -1 (optout topics create checks it)"
         )
     told = published.get(partition.number, 0)
     if end < max(meta.applied, told):

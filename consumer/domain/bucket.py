@@ -6,11 +6,17 @@ ledger partition must lead to.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from consumer.domain.events import Action, Status
-from consumer.domain.subscription import Decision, Subscription, decide
+from consumer.domain.events import Status
+from consumer.domain.subscription import Decision, decide
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from consumer.domain.events import Action
+    from consumer.domain.subscription import Subscription
 
 
 @dataclass(frozen=True, slots=True)

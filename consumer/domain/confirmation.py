@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from consumer.domain.events import (
     CONFIRMATION_WINDOW_MS,
     ConfirmationRequested,
-    KeywordRecord,
     Source,
     Status,
-    SubscriptionChanged,
 )
 
-OPTED_OUT_TEXT = "You have opted out and will receive no further text messages from this practice. Reply START to receive them again."
+if TYPE_CHECKING:
+    from consumer.domain.events import (
+        KeywordRecord,
+        SubscriptionChanged,
+    )
+
+OPTED_OUT_TEXT = (
+    "You have opted out and will receive no further text messages from this practice. "
+    "Reply START to receive them again."
+)
 OPTED_IN_TEXT = "You will receive text messages from this practice again. Reply STOP to opt out."
 CANCEL_TEXT = "Your appointment is not cancelled by this; please call the practice for that."
 

@@ -7,8 +7,11 @@ it is acknowledged in the ledger. So the newest sample whose every end is commit
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable, Mapping
-from typing import Generic, NamedTuple, TypeVar
+from collections.abc import Hashable
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Partition = TypeVar("Partition", bound=Hashable)
 

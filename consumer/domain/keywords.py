@@ -10,11 +10,14 @@ from __future__ import annotations
 import re
 import sys
 import unicodedata
-from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from consumer.domain.events import Action
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
-from consumer.domain.events import STATUS_OF, Action, Status
+from consumer.domain.events import STATUS_OF, Status
+
+if TYPE_CHECKING:
+    from consumer.domain.events import Action
 
 
 class Decision(StrEnum):

@@ -1,5 +1,7 @@
 """librdkafka's mock cluster, hosted in this process: real sockets and the real protocol, but not a real Kafka."""
 
+from __future__ import annotations
+
 import ctypes
 import sys
 from pathlib import Path
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 TRIED_VERSION: Final = "2.16."
 ALL_BROKERS: Final = -1
 
+_HEARTBEAT_INTERVAL_MS: Final = 300
 _PRODUCER: Final = 0  # rd_kafka_type_t
 _ERROR_TEXT_BYTES: Final = 512
 
@@ -55,6 +58,9 @@ def _load() -> ctypes.CDLL:
         ("rd_kafka_mock_cluster_new", pointer, [pointer, number]),
         ("rd_kafka_mock_cluster_destroy", None, [pointer]),
         ("rd_kafka_mock_cluster_bootstraps", text, [pointer]),
+        ("rd_kafka_mock_group_initial_rebalance_delay_ms", None, [pointer, ctypes.c_int32]),
+        ("rd_kafka_mock_set_group_consumer_session_timeout_ms", None, [pointer, number]),
+        ("rd_kafka_mock_set_group_consumer_heartbeat_interval_ms", None, [pointer, number]),
         ("rd_kafka_mock_topic_create", number, [pointer, text, number, number]),
         ("rd_kafka_mock_broker_set_down", number, [pointer, ctypes.c_int32]),
         ("rd_kafka_mock_broker_set_up", number, [pointer, ctypes.c_int32]),
@@ -71,21 +77,26 @@ def _load() -> ctypes.CDLL:
 
 
 class MockKafka:
-    """A cluster of 1 or 3 brokers (ids from 1) on loopback ports; other processes join by its address.
+    """A cluster of some brokers (ids from 1) on loopback ports; other processes join by its address.
 
-    It ends with this process, and with it every record and offset. What it is not good for:
+    It ends with this process, and with it every record and offset. What it does not do as a real one does:
 
-    - Exactly once. Transactions run, but their offsets are not stored and zombies are not fenced.
-    - Much data. Each partition keeps about 5 MiB of batches, as they came over the wire, and at most 100,000 of them; the
-      oldest go silently. Nothing changes these limits.
-    - Administration. Topics are made by `create_topic`, or with 4 partitions by whoever produces to an unknown one.
-      Describing topics, groups or configurations times out.
-
-    A second member that joins a group, and the takeover from a dead one, wait for about `session.timeout.ms`.
+    - Exactly once. Transactions run, but read_committed shows open and aborted records, offsets sent to a transaction
+      are not stored, and zombies are not fenced.
+    - Keeping data. Each partition holds about 5 MiB of batches, as they came over the wire, and at most 100,000 of
+      them; the oldest go silently. No setting changes that.
+    - Administration. Topics are made by `create_topic`, or with 4 partitions by a producer or an admin client that
+      asks for an unknown one by name. Creating and describing topics, their settings or groups fails or times out.
+    - Rebalances, with the classic protocol: what a real broker settles at once takes up to `session.timeout.ms` less
+      one second, twice for a cooperative join (2 s in all at 2,000 ms), and commits fail with REBALANCE_IN_PROGRESS
+      meanwhile. Members that name different assignors first end this process by an assertion of librdkafka's. KIP-848
+      (`group.protocol=consumer`) settles within a heartbeat of 0.3 s; its session timeout is the cluster's own.
     """
 
-    def __init__(self, *, brokers: int = 1) -> None:
+    def __init__(self, *, brokers: int = 1, session_timeout_ms: int = 6000) -> None:
+        """Prepare a cluster; `session_timeout_ms` is when a silent member of a KIP-848 group is given up."""
         self._broker_count = brokers
+        self._session_timeout_ms = session_timeout_ms
         self._library: ctypes.CDLL | None = None
         self._client: int | None = None
         self._cluster: int | None = None
@@ -116,6 +127,9 @@ class MockKafka:
         if not cluster:
             library.rd_kafka_destroy(client)
             raise EmbeddedError(f"librdkafka refused an embedded Kafka of {self._broker_count} brokers: use 1 or 3")
+        library.rd_kafka_mock_group_initial_rebalance_delay_ms(cluster, 0)
+        library.rd_kafka_mock_set_group_consumer_heartbeat_interval_ms(cluster, _HEARTBEAT_INTERVAL_MS)
+        library.rd_kafka_mock_set_group_consumer_session_timeout_ms(cluster, self._session_timeout_ms)
         self._library, self._client, self._cluster = library, client, cluster
 
     def stop(self) -> None:
@@ -126,22 +140,26 @@ class MockKafka:
             self._client = self._cluster = None
 
     def create_topic(self, name: str, partitions: int, replication: int = 1) -> None:
-        """Create a topic. Raises EmbeddedError if it exists or the cluster has fewer brokers than `replication`."""
+        """Create a topic. Raises EmbeddedError if it exists or wants more replicas than there are brokers."""
         library, cluster = self._running()
-        code = library.rd_kafka_mock_topic_create(cluster, name.encode(), partitions, replication)
-        self._check(code, f"cannot create the topic {name} with {partitions} partitions and {replication} replicas")
+        what = f"cannot create the topic {name} with {partitions} partitions and {replication} replicas"
+        if replication > self._broker_count:  # the library would quietly make fewer
+            raise EmbeddedError(
+                f"{what}: the embedded Kafka has {self._broker_count} brokers, ask for no more replicas"
+            )
+        _check(library, library.rd_kafka_mock_topic_create(cluster, name.encode(), partitions, replication), what)
 
     def set_broker_down(self, broker: int = ALL_BROKERS) -> None:
         """Disconnect a broker's clients and refuse new ones; its partitions keep their leader."""
         library, cluster = self._running()
-        self._check(library.rd_kafka_mock_broker_set_down(cluster, broker), f"cannot take broker {broker} down")
+        _check(library, library.rd_kafka_mock_broker_set_down(cluster, broker), f"cannot take broker {broker} down")
 
     def set_broker_up(self, broker: int = ALL_BROKERS) -> None:
         """Have a broker accept connections again."""
         library, cluster = self._running()
-        self._check(library.rd_kafka_mock_broker_set_up(cluster, broker), f"cannot take broker {broker} up")
+        _check(library, library.rd_kafka_mock_broker_set_up(cluster, broker), f"cannot take broker {broker} up")
 
-    def push_request_errors(self, api_key: int, errors: "Sequence[int]") -> None:
+    def push_request_errors(self, api_key: int, errors: Sequence[int]) -> None:
         """Answer the next requests of a kind (0 Produce, 1 Fetch, 8 OffsetCommit...) with these error codes, in order.
 
         `KafkaError._TRANSPORT` cuts the connection instead.
@@ -162,6 +180,7 @@ class MockKafka:
             raise EmbeddedError("the embedded Kafka is not running: call start() first")
         return self._library, self._cluster
 
-    def _check(self, code: int, what: str) -> None:
-        if code and self._library is not None:
-            raise EmbeddedError(f"{what} on the embedded Kafka: {self._library.rd_kafka_err2str(code).decode()}")
+
+def _check(library: ctypes.CDLL, code: int, what: str) -> None:
+    if code:
+        raise EmbeddedError(f"{what} on the embedded Kafka: {library.rd_kafka_err2str(code).decode()}")

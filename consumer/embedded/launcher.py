@@ -53,7 +53,7 @@ def main(how: str, parent: int, command: list[str]) -> None:
         die_with_parent(parent)
     else:
         watch_parent(parent)
-    os.execv(command[0], command)  # noqa: S606 # the caller chose the program
+    os.execv(command[0], command)  # noqa: S606 - the caller chose the program
 
 
 if __name__ == "__main__":

@@ -1,7 +1,10 @@
 """A Redis or Valkey server of one's own: loopback only, append-only file, data in one folder."""
 
+from __future__ import annotations
+
 import importlib.util
 import os
+import secrets
 import shutil
 import socket
 import time
@@ -10,6 +13,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Self
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from consumer.embedded.errors import EmbeddedError
 from consumer.embedded.process import end, spawn
@@ -21,11 +26,12 @@ if TYPE_CHECKING:
 HOST: Final = "127.0.0.1"
 START_DEADLINE_S: Final = 20.0
 STOP_DEADLINE_S: Final = 10.0
+PORTS: Final = range(20_000, 32_000)
 PORT_ATTEMPTS: Final = 5
 LOG_LINES: Final = 5
 EMPTY: Final = '""'  # how redis.conf writes an empty value
 
-DEFAULTS: Final["Mapping[str, str]"] = MappingProxyType(
+DEFAULTS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "appendonly": "yes",
         "appendfsync": "everysec",
@@ -76,7 +82,7 @@ class RedisServer:
         folder: Path,
         *,
         port: int | None = None,
-        settings: "Mapping[str, str]" = MappingProxyType({}),
+        settings: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.executable = executable.absolute()  # the server runs in its folder
         self.folder = folder.absolute()
@@ -113,8 +119,8 @@ class RedisServer:
 
         Raises EmbeddedError, with the log's last lines, if it ends or does not answer within 20 s.
         """
-        if self._process is not None:
-            raise EmbeddedError(f"the Redis server in {self.folder} is already running as process {self._process.pid}")
+        if self._process is not None and self._process.poll() is None:
+            raise EmbeddedError(f"the Redis server in {self.folder} is already running: call stop() first")
         self.folder.mkdir(parents=True, exist_ok=True)
         # Somebody else may take a free port before the server does: then another one is tried.
         attempts = PORT_ATTEMPTS if self._port is None else 1
@@ -130,7 +136,7 @@ class RedisServer:
     def stop(self) -> None:
         """End the server in order (SIGTERM; SIGKILL after 10 s). Does nothing if it is not running."""
         if self._process is not None:
-            end(self._process, STOP_DEADLINE_S)
+            end([self._process], STOP_DEADLINE_S)
             self._process = None
 
     def kill(self) -> None:
@@ -175,10 +181,11 @@ class RedisServer:
 
     def _answers(self, port: int) -> bool:
         """Whether it is this very process that answers on the port, with its data loaded."""
-        with redis.Redis(host=HOST, port=port, socket_timeout=1, socket_connect_timeout=1, retry=None) as client:
+        retry = Retry(NoBackoff(), 0)
+        with redis.Redis(host=HOST, port=port, socket_timeout=1, socket_connect_timeout=1, retry=retry) as client:
             try:
                 client.ping()
-                return client.info("server").get("process_id") == self.pid
+                return bool(client.info("server").get("process_id") == self.pid)
             except redis.AuthenticationError:  # `requirepass` in the settings: it is up
                 return True
             except (redis.ConnectionError, redis.TimeoutError, redis.ResponseError):
@@ -186,7 +193,17 @@ class RedisServer:
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Find a port below those that systems give to outgoing connections.
+
+    While a server is down its port must stay free: clients that keep trying could otherwise be given it as their own
+    port, and connect to themselves.
+    """
+    for _ in range(100):
+        port = PORTS.start + secrets.randbelow(len(PORTS))
+        with socket.socket() as probe:
+            try:
+                probe.bind((HOST, port))
+            except OSError:
+                continue
+            return port
+    raise EmbeddedError(f"no free port in 100 attempts on {HOST} between {PORTS.start} and {PORTS.stop}: name one")

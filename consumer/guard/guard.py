@@ -6,18 +6,20 @@ rolled back by a failover or restored from a backup knows nothing until its buck
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha1
 from importlib.resources import files
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import redis
 from redis.exceptions import NoScriptError, RedisError
 
 from consumer.domain.buckets import DEFAULT_BUCKETS, bucket_of, bucket_prefix, digits_of, meta_key, set_key
 from consumer.domain.phone import to_e164
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 DEFAULT_MAX_STALENESS = 300.0
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError
+
+if TYPE_CHECKING:
+    from confluent_kafka import KafkaException
 
 
 class Triage(StrEnum):

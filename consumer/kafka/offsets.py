@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import (
     ConsumerGroupTopicPartitions,
@@ -11,10 +10,15 @@ from confluent_kafka import (
     KafkaException,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]
 
 from consumer.kafka.errors import sentence
 from consumer.kafka.inbox import Partition
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from confluent_kafka.admin import AdminClient
 
 
 class OffsetsUnavailable(Exception):
@@ -43,11 +47,11 @@ class Offsets:
 
     def ends(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
         """Return the offset after the last record that a read_committed reader may read, for each partition."""
-        return self._listed(partitions, OffsetSpec.latest())
+        return self._listed(partitions, OffsetSpec.latest())  # type: ignore[no-untyped-call]
 
     def starts(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
         """Return the first offset that each partition holds."""
-        return self._listed(partitions, OffsetSpec.earliest())
+        return self._listed(partitions, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
 
     def _listed(self, partitions: Sequence[Partition], spec: OffsetSpec) -> dict[Partition, int]:
         if not partitions:

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from consumer.kafka.errors import KafkaGone, Triage, error_of, sentence, triage
-from consumer.kafka.inbox import Inbox, Partition, Token
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from confluent_kafka import Message
+
+    from consumer.kafka.inbox import Inbox, Partition, Token
 
 Headers = Sequence[tuple[str, str | bytes | None]]
 
@@ -211,10 +218,8 @@ class TransactionalOutbox:
     def close(self) -> None:
         """Give up a transaction that is open; the broker would otherwise hold it until it times out."""
         if self._producer is not None:
-            try:
+            with suppress(KafkaException):  # none was open, or the broker ends it by its timeout
                 self._producer.abort_transaction(self._timeout)
-            except KafkaException:
-                pass  # none was open, or the broker ends it by its timeout
             self._producer = None
 
 
@@ -242,7 +247,8 @@ class PlainOutbox:
         )
 
     def _delivered(self, error: KafkaError | None, _message: Message) -> None:
-        self._failed = self._failed or error
+        if error is not None:
+            self._failed = error
 
     def publish(self, records: Sequence[Outgoing], offsets: Mapping[Partition, int], token: Token) -> None:
         """See Publishing."""
@@ -255,12 +261,16 @@ class PlainOutbox:
                 headers=list(record.headers),
                 on_delivery=self._delivered,
             )
-        left = self._producer.flush(self._timeout)
-        if left or self._failed:
+        if self._producer.flush(self._timeout):
             self._producer.purge()
-            raise NotPublished(sentence(self._failed) if self._failed else "records were not acknowledged in time")
+            raise NotPublished("records were not acknowledged in time")
+        self._raise_failure()
         if self._inbox.token is not token or not self._inbox.commit(offsets):
             raise NotPublished("the offsets could not be committed")
+
+    def _raise_failure(self) -> None:
+        if self._failed is not None:
+            raise NotPublished(sentence(self._failed))
 
     def close(self) -> None:
         """Leave nothing in the queue."""

@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
+from confluent_kafka.admin import ConfigResource, NewTopic, ResourceType  # type: ignore[attr-defined] # public all the same
 
 from consumer.kafka.errors import error_of, sentence
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from concurrent.futures import Future
     from pathlib import Path
 
-    from confluent_kafka.admin import TopicDescription
-
-T = TypeVar("T")
+    from confluent_kafka.admin import AdminClient, TopicDescription  # type: ignore[attr-defined] # public all the same
 
 TIMEOUT_S = 15.0
 """How long one call of the admin client may take."""
 
 LEDGER_REPLICATION = 3
 LEDGER_MIN_INSYNC = 2
+_UNKNOWN_TOPIC = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC})  # noqa: SLF001
 DAY_MS = 24 * 60 * 60 * 1000
 
 
@@ -74,11 +73,11 @@ def load(
     names, partitions = names or {}, partitions or {}
     if unknown := (names.keys() | partitions.keys()) - table.keys():
         raise TopicError(f"no topic has the role {', '.join(sorted(unknown))}: the roles are {', '.join(table)}")
-    specs = []
-    for role, entry in table.items():
-        given = names.get(role, entry["name"])
-        for name in [given] if isinstance(given, str) else given:
-            specs.append(_spec(role, entry | {"name": name, "partitions": partitions.get(role, entry["partitions"])}))
+    specs = [
+        _spec(role, entry | {"name": name, "partitions": partitions.get(role, entry["partitions"])})
+        for role, entry in table.items()
+        for name in _several(names.get(role, entry["name"]))
+    ]
     taken: dict[str, str] = {}
     for spec in specs:
         if spec.name in taken:
@@ -88,20 +87,21 @@ def load(
 
 
 def create_missing(admin: AdminClient, specs: Sequence[TopicSpec], *, unsafe_ledger: bool) -> list[str]:
-    """Create the topics that are missing; return their names once every broker's metadata can be asked for them.
+    """Create the topics that are missing; return their names once they can be described.
 
     An existing topic is left as it is, also one that another process creates at the same moment. With fewer brokers
     than replicas the number of replicas is lowered, the ledger's only where `unsafe_ledger` says so.
     Raises TopicError; then some topics may have been created, and the same call can be made again.
     """
-    cluster = _call(lambda: admin.list_topics(timeout=TIMEOUT_S), "list the topics")
+    with _asking("list its topics"):
+        cluster = admin.list_topics(timeout=TIMEOUT_S)
     missing = [spec for spec in specs if spec.name not in cluster.topics]
     brokers = len(cluster.brokers)
     for spec in missing:
         if spec.is_ledger and brokers < spec.replication and not unsafe_ledger:
             raise TopicError(
-                f"the ledger {spec.name} wants {spec.replication} brokers and the cluster has {brokers}: add brokers, or"
-                " set OPTOUT_UNSAFE_LEDGER=1 where losing opt-outs is acceptable"
+                f"the ledger {spec.name} wants {spec.replication} brokers and the cluster has {brokers}: add brokers,"
+                " or set OPTOUT_UNSAFE_LEDGER=1 where losing opt-outs is acceptable"
             )
     if not missing:
         return []
@@ -132,14 +132,13 @@ def ledger_faults(admin: AdminClient, spec: TopicSpec, *, unsafe_ledger: bool) -
         replicas = min((len(partition.replicas) for partition in description.partitions), default=0)
         if replicas < LEDGER_REPLICATION:
             faults.append(f"{ledger} has {replicas} replicas: it needs {LEDGER_REPLICATION} or more")
-        if int(configs["min.insync.replicas"]) < LEDGER_MIN_INSYNC:
-            faults.append(
-                f"{ledger} has min.insync.replicas={configs['min.insync.replicas']}: it needs {LEDGER_MIN_INSYNC} or more"
-            )
+        in_sync = configs.get("min.insync.replicas", "")
+        if not in_sync.isdigit() or int(in_sync) < LEDGER_MIN_INSYNC:
+            faults.append(f"{ledger} has min.insync.replicas={in_sync}: it needs {LEDGER_MIN_INSYNC} or more")
     faults += [
-        f"{ledger} has {key}={configs[key]}: it must be {value}, or records are lost"
+        f"{ledger} has {key}={configs.get(key, '')}: it must be {value}, or records can be lost"
         for key, value in required.items()
-        if configs[key] != value
+        if configs.get(key) != value
     ]
     return faults
 
@@ -152,11 +151,13 @@ def topic_id(admin: AdminClient, name: str) -> str:
 def topic_configs(admin: AdminClient, name: str) -> dict[str, str]:
     """Return a topic's settings in force, the broker's defaults included. Raises TopicError."""
     resource = ConfigResource(ResourceType.TOPIC, name)
-    entries = _result(
-        lambda: admin.describe_configs([resource], request_timeout=TIMEOUT_S)[resource],
-        f"read the settings of the topic {name}",
-    )
-    return {key: entry.value for key, entry in entries.items()}
+    with _asking(f"describe the settings of the topic {name}"):
+        entries = admin.describe_configs([resource], request_timeout=TIMEOUT_S)[resource].result()
+    return {key: entry.value or "" for key, entry in entries.items()}
+
+
+def _several(names: str | Sequence[str]) -> Sequence[str]:
+    return [names] if isinstance(names, str) else names
 
 
 def _spec(role: str, entry: dict[str, Any]) -> TopicSpec:
@@ -201,8 +202,18 @@ def _await_metadata(admin: AdminClient, names: set[str]) -> None:
 
 
 def _describe(admin: AdminClient, name: str) -> TopicDescription:
-    description: TopicDescription = _result(
-        lambda: admin.describe_topics(TopicCollection([name]), request_timeout=TIMEOUT_S)[name],
-        f"describe the topic {name}",
-    )
+    with _asking(f"describe the topic {name}"):
+        futures = admin.describe_topics(TopicCollection([name]), request_timeout=TIMEOUT_S)
+        description: TopicDescription = futures[name].result()
     return description
+
+
+@contextmanager
+def _asking(what: str) -> Iterator[None]:
+    try:
+        yield
+    except KafkaException as problem:
+        error = error_of(problem)
+        if error is not None and error.code() in _UNKNOWN_TOPIC:
+            raise TopicError(f"could not {what}, which does not exist: run `optout topics create`") from None
+        raise TopicError(f"Kafka could not be asked to {what}: {sentence(problem)}") from None

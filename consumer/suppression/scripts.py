@@ -1,15 +1,18 @@
-"""Runs the Lua scripts of this folder, several calls in one round trip, and says in one type when Redis cannot answer."""
+"""Runs the Lua scripts of this folder, several calls a round trip; one exception says that Redis cannot answer."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha1
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import redis
 from redis.exceptions import NoScriptError, RedisError, ResponseError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import redis
 
 
 class ViewUnavailable(Exception):

@@ -7,18 +7,22 @@ the bucket holds, so an owner that does not know yet that it is none any more ca
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import redis
 
-from consumer.domain.bucket import Decided, Entry, Waiting
+from consumer.domain.bucket import Decided, Waiting
 from consumer.domain.buckets import bucket_prefix, locations_key, meta_key, outbox_key, set_key, state_key
 from consumer.domain.events import Action
 from consumer.domain.subscription import Decision
 from consumer.suppression.scripts import Call, ViewDamaged, run, script, unavailable_if_redis_fails
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from consumer.domain.bucket import Entry
 
 APPLY, BEGIN, OUTBOX, TRIM, VOUCH, AUDIT = map(script, ("apply", "begin", "outbox", "trim", "vouch", "audit"))
 
@@ -77,7 +81,7 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class Meta:
-    """A bucket's epoch and positions. `published` is the highest offset known to be committed; `waiting` changes are not."""
+    """A bucket's epoch and positions: read up to `applied`, told up to `published`, with `waiting` changes to tell."""
 
     epoch: str
     applied: int
@@ -140,7 +144,7 @@ class View:
         keys = [meta_key(prefix), outbox_key(prefix), locations_key(prefix)]
         for location_id in places:
             keys += (set_key(prefix, location_id), state_key(prefix, location_id))
-        head = (self._log, batch.position, batch.end, batch.published, len(places))
+        head: tuple[str | int, ...] = (self._log, batch.position, batch.end, batch.published, len(places))
         return Call(APPLY, keys, [*head, *places, *records])
 
     def _applied(self, answer: Any) -> Applied:
@@ -159,7 +163,7 @@ class View:
         known = Status(status.decode())
         if known is Status.OTHER:
             raise OtherLedger(
-                f"Redis holds the view of another ledger ({other.decode(errors='replace')}, and this one is {self._log}): "
+                f"Redis holds the view of another ledger ({other.decode(errors='replace')}; this one is {self._log}): "
                 "point OPTOUT_REDIS_URL at the right database, or empty that one if it is no longer needed"
             )
         return known
@@ -174,7 +178,7 @@ class View:
             damaged = meta.epoch if meta else None
         prefix = self._prefixes[bucket]
         keys = [meta_key(prefix), outbox_key(prefix), locations_key(prefix)]
-        arguments = [self._log, secrets.token_hex(8), damaged or "", published]
+        arguments = (self._log, secrets.token_hex(8), damaged or "", published)
         status, epoch, applied = run(self._client, [Call(BEGIN, keys, arguments)])[0]
         self._status(status, epoch)
         return int(applied)

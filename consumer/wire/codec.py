@@ -19,13 +19,15 @@ from fastavro.schema import to_parsing_canonical_form
 
 from consumer.domain.events import KeywordRecord
 from consumer.wire import framing
-from consumer.wire.errors import Reason, UnknownSchema, Unreadable
+from consumer.wire.errors import Reason, SchemaError, SchemaSourceUnavailable, UnknownSchema, Unreadable
 from consumer.wire.records import from_datum, to_datum
 from consumer.wire.schemas import record_name
 
 if TYPE_CHECKING:
     from consumer.wire.records import Datum, R, Record
     from consumer.wire.schemas import Parsed, SchemaSource
+
+__all__ = ["Codec", "Reason", "SchemaError", "SchemaSourceUnavailable", "Unreadable"]
 
 
 class _Plan(NamedTuple):
@@ -52,7 +54,10 @@ class Codec:
             self._writer(kind)
 
     def encode(self, record: Record) -> bytes:
-        """Return the record framed. Raises ValueError for values that its schema cannot hold, without quoting them."""
+        """Return the record framed.
+
+        Raises ValueError for values that its schema cannot hold, without quoting them, and what `prepare` raises.
+        """
         header, schema = self._writer(type(record))
         stream = BytesIO()
         stream.write(header)

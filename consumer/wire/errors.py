@@ -25,7 +25,7 @@ class Reason(StrEnum):
     """A patient's keyword without its evidence."""
 
 
-class Unreadable(Exception):  # noqa: N818 - the dead-letter topic's own word
+class Unreadable(Exception):
     """A record that cannot be read, now or ever. `reason` is a short slug."""
 
     def __init__(self, reason: Reason) -> None:
@@ -33,7 +33,7 @@ class Unreadable(Exception):  # noqa: N818 - the dead-letter topic's own word
         self.reason = reason
 
 
-class UnknownSchema(LookupError):  # noqa: N818 - Unreadable's cause
+class UnknownSchema(LookupError):
     """No Avro schema has this id."""
 
     def __init__(self, schema_id: int) -> None:
@@ -45,5 +45,5 @@ class SchemaError(Exception):
     """One sentence for a person: what is wrong with the schemas, where, and what to do."""
 
 
-class SchemaSourceUnavailable(Exception):  # noqa: N818 - says what to do: wait, and ask again
+class SchemaSourceUnavailable(Exception):
     """The schema registry did not answer. Nothing is known of the record: ask again later, skip nothing."""

@@ -123,3 +123,6 @@ _BUILDERS: Mapping[type[Any], Callable[[Datum], Record]] = {
     ConfirmationRequested: _confirmation_requested,
     ReviewRequested: _review_requested,
 }
+
+KINDS: tuple[type[Any], ...] = tuple(_BUILDERS)
+"""The classes of all records."""

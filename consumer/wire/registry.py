@@ -111,7 +111,7 @@ class RegistrySchemas:
             raise UnknownSchema(schema_id) from None
 
 
-class _Refused(Exception):  # noqa: N818
+class _Refused(Exception):
     """The registry answered, and the answer is no."""
 
     def __init__(self, status: int) -> None:

@@ -90,7 +90,7 @@ class Schemas:
         for schema_id, frozen in self._by_id.items():
             if frozen == current:
                 return WriterSchema(schema_id, frozen)
-        raise SchemaError(f"{record}.avsc has no frozen copy: add it to schemas/history under the next id")
+        raise SchemaError(f"{record} has no frozen copy: add its schema to schemas/history under the next id")
 
     def records(self) -> list[str]:
         """Return the names of all records."""

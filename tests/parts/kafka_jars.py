@@ -67,7 +67,10 @@ def _cache_folder() -> Path:
 
 def _fill(cache: Path, sums: "Mapping[str, str]") -> None:
     """Fetch beside the cache and rename, so that a cache that exists is a whole one."""
-    require_downloads()
+    try:
+        require_downloads()
+    except PartMissing as error:
+        raise PartMissing(f"the jars of Kafka {KAFKA_VERSION} are not in {cache}, and {error}") from error
     with tempfile.TemporaryDirectory(dir=cache.parent, prefix="fetch-") as temporary:
         work = Path(temporary)
         fetched = _fetch_with_maven(work / "maven") or _fetch_with_jgo(work / "jgo")
@@ -100,18 +103,21 @@ def _fetch_with_maven(folder: Path) -> Path | None:
 
 
 def _fetch_with_jgo(folder: Path) -> Path:
-    needed = f"the jars of Kafka {KAFKA_VERSION} could not be fetched, with or without Maven"
+    failed = (
+        f"the jars of Kafka {KAFKA_VERSION} could not be fetched, with or without Maven; "
+        "connect the machine once, or name a folder that has them in OPTOUT_TEST_KAFKA_LIBS"
+    )
     try:
         require_wheel("jgo")
     except PartMissing as error:
-        raise PartMissing(f"{needed}: {error}") from error
+        raise PartMissing(f"{failed} ({error})") from error
     folder.mkdir()
     script = Path(__file__).with_name("jgo_fetch.py")
     command = [sys.executable, str(script), str(folder), *(":".join(coordinate) for coordinate in COORDINATES)]
     try:
         subprocess.run(command, check=True, capture_output=True, text=True, timeout=FETCH_DEADLINE_S)
     except subprocess.CalledProcessError as error:
-        raise PartMissing(f"{needed} ({(error.stderr.strip().splitlines() or ['no output'])[-1]})") from error
+        raise PartMissing(f"{failed} ({(error.stderr.strip().splitlines() or ['no output'])[-1]})") from error
     except subprocess.TimeoutExpired as error:
-        raise PartMissing(f"{needed} in {FETCH_DEADLINE_S} s") from error
+        raise PartMissing(f"{failed} (no end after {FETCH_DEADLINE_S} s)") from error
     return folder

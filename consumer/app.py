@@ -1,0 +1,294 @@
+"""The composition root: settings to clients to worker. Only this builds clients."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Literal
+
+import redis
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from consumer import worker
+from consumer.applier import Applier
+from consumer.changes import Changes
+from consumer.classifier import Classifier
+from consumer.domain.events import (
+    ConfirmationRequested,
+    KeywordRecord,
+    ReviewRequested,
+    SubscriptionChanged,
+)
+from consumer.domain.keywords import Keywords
+from consumer.guard import Guard
+from consumer.intake import Intake, Topics
+from consumer.kafka import topics
+from consumer.kafka.errors import KafkaGone, sentence
+from consumer.kafka.inbox import CommittedReader, Inbox
+from consumer.kafka.offsets import Offsets
+from consumer.kafka.outbox import LedgerProducer, PlainOutbox, TransactionalOutbox
+from consumer.ledger import Ledger, LedgerFault
+from consumer.ops import logs
+from consumer.publisher import Publisher
+from consumer.suppression.view import View
+from consumer.voucher import Voucher
+from consumer.wire import registry
+from consumer.wire.codec import Codec
+from consumer.wire.schemas import Schemas, schemas_directory
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Sequence
+
+    from consumer.kafka.outbox import Publishing
+    from consumer.settings import Settings
+    from consumer.wire.schemas import SchemaSource
+
+CONNECT_SECONDS = 10.0
+SESSION_MS = 10_000
+"""How long a dead member keeps its partitions. The client's default of 45 s would be a long time without an owner."""
+
+
+def redis_client(settings: Settings, *, retries: int = 0) -> redis.Redis:
+    """Return a client of the view's Redis. It connects when first used."""
+    return redis.Redis.from_url(
+        settings.require_redis(),
+        socket_timeout=settings.redis_timeout,
+        socket_connect_timeout=settings.redis_timeout,
+        retry=Retry(NoBackoff(), retries),
+    )
+
+
+def guard(settings: Settings) -> Guard:
+    """Return the guard that these settings describe."""
+    return Guard(
+        redis_client(settings, retries=1),
+        buckets=settings.buckets,
+        max_staleness=settings.max_staleness,
+        region=settings.region,
+    )
+
+
+def admin_client(settings: Settings) -> AdminClient:
+    """Return an admin client that has met the cluster. Raises KafkaGone where it cannot."""
+    config = settings.require_kafka()
+    admin = AdminClient({"log_level": 0, **config})
+    try:
+        admin.list_topics(timeout=CONNECT_SECONDS)
+    except KafkaException as problem:
+        raise KafkaGone(
+            f"Kafka at {config['bootstrap.servers']} cannot be reached ({sentence(problem)}): is it running, and is "
+            "OPTOUT_KAFKA_BOOTSTRAP_SERVERS right?"
+        ) from None
+    return admin
+
+
+def topic_specs(settings: Settings) -> list[topics.TopicSpec]:
+    """Return every topic under its configured name."""
+    names: dict[str, str | Sequence[str]] = {
+        "inbound": settings.inbound_topics,
+        "opt_out_requested": settings.opt_out_requested_topic,
+        "keyword_ledger": settings.keyword_ledger_topic,
+        "subscription_changed": settings.subscription_changed_topic,
+        "confirmation_requested": settings.confirmation_requested_topic,
+        "review_requested": settings.review_requested_topic,
+        "dead_letter": settings.dead_letter_topic,
+    }
+    return topics.load(schemas_directory() / "topics.yaml", names, {"keyword_ledger": settings.buckets})
+
+
+def registry_client(settings: Settings) -> Any:
+    """Return the client of the schema registry, None where none is configured."""
+    if settings.schema_registry_url is None:
+        return None
+    return registry.connect({"url": settings.schema_registry_url, **settings.schema_registry})
+
+
+def subjects(settings: Settings) -> dict[str, str]:
+    """Return the topic under whose subject each record's schema is registered."""
+    return {spec.schema: spec.name for spec in reversed(topic_specs(settings)) if spec.schema}
+
+
+def codec(settings: Settings) -> Codec:
+    """Return the codec, with ids from the registry where one is configured, from the files otherwise."""
+    local = Schemas()
+    client = registry_client(settings)
+    source: SchemaSource = local if client is None else registry.RegistrySchemas(client, local, subjects(settings))
+    return Codec(source)
+
+
+def ledger(settings: Settings, admin: AdminClient, decoding: Codec) -> Ledger:
+    """Return the ledger, after holding it against what a ledger must be (L1). Raises LedgerFault and TopicError."""
+    spec = next(spec for spec in topic_specs(settings) if spec.is_ledger)
+    topic_id = settings.ledger_id
+    if topic_id is None:
+        faults = topics.ledger_faults(admin, spec, unsafe_ledger=settings.unsafe_ledger)
+        if faults:
+            raise LedgerFault("; ".join(faults))
+        topic_id = topics.topic_id(admin, spec.name)
+    if settings.unsafe_ledger:
+        logs.logger("ledger").warning("OPTOUT_UNSAFE_LEDGER is set: a broker that is lost takes opt-outs with it")
+    return Ledger(
+        topic=spec.name,
+        topic_id=topic_id,
+        buckets=settings.buckets,
+        group=settings.appliers,
+        decode=lambda value: decoding.decode(KeywordRecord, value),
+    )
+
+
+def run_worker(settings: Settings, only: Literal["classify", "apply"] | None = None) -> int:
+    """Run the worker until it is told to stop; return the exit code.
+
+    Raises ConfigurationError, KafkaGone, TopicError, SchemaError or LedgerFault before anything has begun.
+    """
+    confirmations = settings.require_confirmations()
+    settings.require_redis()
+    admin = admin_client(settings)
+    encoding = codec(settings)
+    parts: dict[str, worker.Part] = {}
+    if only != "apply":
+        encoding.prepare(KeywordRecord, ReviewRequested)
+        parts["classify"] = _classify(settings, admin, encoding)
+    if only != "classify":
+        encoding.prepare(SubscriptionChanged, ConfirmationRequested)
+        parts["apply"] = _apply(settings, admin, encoding, ledger(settings, admin, encoding), confirmations)
+    return worker.run(parts, shutdown_seconds=settings.shutdown_seconds, log=logs.logger("worker"))
+
+
+def _consumer_config(settings: Settings, group: str) -> dict[str, Any]:
+    return {"session.timeout.ms": SESSION_MS, **_client_config(settings), "group.id": group}
+
+
+def _client_config(settings: Settings) -> dict[str, Any]:
+    return {"log_level": 3, **settings.require_kafka()}
+
+
+def _classify(settings: Settings, admin: AdminClient, encoding: Codec) -> worker.Part:
+    _check_buckets(settings, admin)
+    log = logs.logger("classify")
+    intake = Intake(
+        codec=encoding,
+        keywords=Keywords(),
+        topics=Topics(
+            ledger=settings.keyword_ledger_topic,
+            reviews=settings.review_requested_topic,
+            dead_letters=settings.dead_letter_topic,
+            requests=settings.opt_out_requested_topic,
+        ),
+        buckets=settings.buckets,
+        region=settings.region,
+    )
+
+    def complain(reason: str) -> None:
+        log.warning("Kafka has trouble", reason=reason)
+
+    def run(stop: threading.Event) -> None:
+        producer = LedgerProducer(_client_config(settings), complain)
+        classifier = Classifier(intake=intake, producer=producer, log=log)
+        inbox = Inbox(_consumer_config(settings, settings.classifiers), settings.inbound, classifier, complain)
+        try:
+            classifier.run(inbox, stop)
+        finally:
+            inbox.close()
+
+    return run
+
+
+def _check_buckets(settings: Settings, admin: AdminClient) -> None:
+    """Refuse another number of buckets than the ledger has partitions: locations would be looked for elsewhere."""
+    found = admin.list_topics(timeout=CONNECT_SECONDS).topics.get(settings.keyword_ledger_topic)
+    if found is None:
+        raise LedgerFault(f"the ledger {settings.keyword_ledger_topic} does not exist: run `optout topics create`")
+    if len(found.partitions) != settings.buckets:
+        raise LedgerFault(
+            f"the ledger {settings.keyword_ledger_topic} has {len(found.partitions)} partitions and OPTOUT_BUCKETS is "
+            f"{settings.buckets}: they must be the same"
+        )
+
+
+def _apply(
+    settings: Settings, admin: AdminClient, encoding: Codec, log_of: Ledger, confirmations: Literal["ours", "provider"]
+) -> worker.Part:
+    log = logs.logger("apply")
+    view = View(redis_client(settings), buckets=settings.buckets, log=log_of.log)
+    changes = Changes(
+        log_of,
+        encoding,
+        changed=settings.subscription_changed_topic,
+        confirmations=settings.confirmation_requested_topic if confirmations == "ours" else None,
+    )
+
+    def complain(reason: str) -> None:
+        log.warning("Kafka has trouble", reason=reason)
+
+    def run(stop: threading.Event) -> None:
+        applier = Applier(
+            view=view,
+            ledger=log_of,
+            published=lambda bucket: publisher.published(bucket),  # noqa: PLW0108 - built below, around one inbox
+            changed=lambda buckets: publisher.notice(buckets),  # noqa: PLW0108
+            wake_voucher=lambda: voucher.wake(),  # noqa: PLW0108
+            log=log,
+        )
+        inbox = Inbox(_consumer_config(settings, settings.appliers), [log_of.topic], applier, complain)
+        publisher = Publisher(
+            view=view,
+            inbox=inbox,
+            committed=CommittedReader(_client_config(settings), settings.appliers),
+            outbox=_publishing(settings, inbox),
+            render=changes.records,
+            ledger=log_of.topic,
+            log=logs.logger("publish"),
+        )
+        voucher = Voucher(
+            view=view,
+            inbox=inbox,
+            offsets=Offsets(admin),
+            ledger=log_of.topic,
+            inbound=settings.inbound,
+            classifiers=settings.classifiers,
+            published=publisher.published,
+            look=applier.look,
+            log=logs.logger("vouch"),
+        )
+        beside = worker.Parts({"publish": publisher.run, "vouch": voucher.run}, stop, log)
+        beside.start()
+        try:
+            applier.run(inbox, stop)
+        finally:
+            stop.set()
+            voucher.wake()
+            beside.join(time.monotonic() + settings.shutdown_seconds)  # what they took is sent under our membership
+            inbox.close()
+        if beside.failed:
+            raise KafkaGone("a part of this stage failed, see above")
+
+    return run
+
+
+def _publishing(settings: Settings, inbox: Inbox) -> Publishing:
+    if settings.publish == "transactions":
+        return TransactionalOutbox(_client_config(settings))
+    return PlainOutbox(_client_config(settings), inbox)
+
+
+def create_topics(settings: Settings) -> list[str]:
+    """Create the topics that are missing and register the schemas; return what was created, in words.
+
+    Raises TopicError, SchemaError or LedgerFault.
+    """
+    admin = admin_client(settings)
+    specs = topic_specs(settings)
+    created = [f"created {name}" for name in topics.create_missing(admin, specs, unsafe_ledger=settings.unsafe_ledger)]
+    spec = next(spec for spec in specs if spec.is_ledger)
+    faults = topics.ledger_faults(admin, spec, unsafe_ledger=settings.unsafe_ledger)
+    if faults:
+        raise LedgerFault("; ".join(faults))
+    client = registry_client(settings)
+    if client is not None:
+        ids = registry.register(client, Schemas(), subjects(settings))
+        created += [f"registered {subject} under id {schema_id}" for subject, schema_id in ids.items()]
+    return created

@@ -1,0 +1,104 @@
+"""Everything that can be wrong with a deployment's settings, found before a worker stands on them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import redis
+
+from consumer import app
+from consumer.kafka import topics
+from consumer.kafka.errors import KafkaGone
+from consumer.kafka.topics import TopicError
+from consumer.ledger import LedgerFault
+from consumer.settings import ConfigurationError, Settings, load
+from consumer.suppression.scripts import ViewUnavailable
+from consumer.suppression.view import OtherLedger, View
+from consumer.wire.errors import SchemaError, SchemaSourceUnavailable
+
+OLDEST_REDIS = 7
+
+FAULTS = (KafkaGone, LedgerFault, OtherLedger, SchemaError, SchemaSourceUnavailable, TopicError, ViewUnavailable)
+
+Check = Callable[[Settings], list[str]]
+
+
+def check_config() -> list[str]:
+    """Return a sentence for everything that is wrong; an empty list where all is well."""
+    try:
+        settings = load()
+    except ConfigurationError as wrong:
+        return list(wrong.faults)
+    faults = _missing(settings)
+    for check in (_redis_faults, _kafka_faults):
+        try:
+            faults += check(settings)
+        except ConfigurationError:
+            pass  # said already
+        except FAULTS as fault:
+            faults.append(str(fault))
+    return faults
+
+
+def _missing(settings: Settings) -> list[str]:
+    faults: list[str] = []
+    for required in (settings.require_kafka, settings.require_redis, settings.require_confirmations):
+        try:
+            required()
+        except ConfigurationError as wrong:
+            faults += wrong.faults
+    return faults
+
+
+def _redis_faults(settings: Settings) -> list[str]:
+    try:
+        client = app.redis_client(settings)
+    except ValueError as problem:
+        return [f"OPTOUT_REDIS_URL is not a Redis URL: {problem}"]
+    try:
+        info = client.info()
+    except (redis.RedisError, OSError) as problem:
+        return [f"Redis cannot be reached ({type(problem).__name__}): is it running, and is OPTOUT_REDIS_URL right?"]
+    faults = []
+    version = str(info["redis_version"])
+    if int(version.split(".", maxsplit=1)[0]) < OLDEST_REDIS:
+        faults.append(f"Redis is of version {version}: {OLDEST_REDIS}.0 is the oldest that works")
+    if info["maxmemory_policy"] != "noeviction":
+        faults.append(
+            f"Redis has maxmemory-policy {info['maxmemory_policy']}: set noeviction, an evicted set reads as allowed"
+        )
+    if not info["aof_enabled"]:
+        faults.append(
+            "Redis keeps no append-only file: set appendonly yes, or each restart answers UNKNOWN for a replay"
+        )
+    if info["role"] != "master":
+        faults.append("Redis is a read-only replica: OPTOUT_REDIS_URL must name the primary")
+    return faults
+
+
+def _kafka_faults(settings: Settings) -> list[str]:
+    logging.getLogger("confluent_kafka").setLevel(logging.CRITICAL)
+    admin = app.admin_client(settings)
+    known = admin.list_topics(timeout=app.CONNECT_SECONDS).topics
+    specs = app.topic_specs(settings)
+    faults = [f"there is no topic {spec.name}: run `optout topics create`" for spec in specs if spec.name not in known]
+    if settings.ledger_id is not None:
+        return faults
+    for spec in specs:
+        if spec.name in known and spec.role in ("inbound", "opt_out_requested"):
+            kind = topics.topic_configs(admin, spec.name).get("message.timestamp.type")
+            if kind != "LogAppendTime":
+                faults.append(
+                    f"{spec.name} has message.timestamp.type={kind}: set LogAppendTime, or a wrong clock decides "
+                    "whether a STOP or a START came last"
+                )
+    if settings.keyword_ledger_topic in known:
+        log_of = None
+        try:
+            log_of = app.ledger(settings, admin, app.codec(settings))
+        except LedgerFault as fault:
+            faults += str(fault).split("; ")
+        if log_of is not None and settings.redis_url is not None:
+            View(app.redis_client(settings), buckets=settings.buckets, log=log_of.log).metas(range(settings.buckets))
+    return faults

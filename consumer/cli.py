@@ -1,0 +1,213 @@
+"""Every command: what it is called, what it takes, what it answers. No logic stands here.
+
+Exit codes: 0 well, 1 it failed, 2 it was used or set up wrongly; `check` has two of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import IO, TYPE_CHECKING, Any, Literal
+
+import click
+
+from consumer import app
+from consumer.checks import check_config
+from consumer.domain.keywords import Keywords
+from consumer.domain.phone import NotANumber
+from consumer.embedded.errors import EmbeddedError
+from consumer.guard import VerdictKind
+from consumer.kafka.errors import KafkaGone
+from consumer.kafka.topics import TopicError
+from consumer.ledger import LedgerFault
+from consumer.ops import logs
+from consumer.settings import ConfigurationError, load
+from consumer.simulate import Refused, read_lines, simulate
+from consumer.suppression.scripts import ViewUnavailable
+from consumer.suppression.view import OtherLedger
+from consumer.wire.errors import SchemaError, SchemaSourceUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from consumer.guard import Verdict
+
+FAILED = (
+    EmbeddedError,
+    KafkaGone,
+    LedgerFault,
+    OtherLedger,
+    Refused,
+    SchemaError,
+    SchemaSourceUnavailable,
+    TopicError,
+    ViewUnavailable,
+)
+WRONG = (ConfigurationError, NotANumber)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command and return its exit code."""
+    try:
+        answer = optout.main(args=list(arguments), prog_name="optout", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as help_wanted:
+        click.echo(help_wanted.format_message())
+        answer = 2
+    except click.Abort:
+        answer = 130
+    except click.ClickException as wrong:
+        answer = _say(wrong.format_message(), 2)
+    except WRONG as wrong:
+        answer = _say(str(wrong), 2)
+    except FAILED as failed:
+        answer = _say(str(failed), 1)
+    except BrokenPipeError:  # whoever reads our answer has gone
+        sys.stderr.close()
+        answer = 1
+    return answer if isinstance(answer, int) else 0
+
+
+def _say(sentences: str, code: int) -> int:
+    for sentence in sentences.splitlines():
+        click.echo(f"optout: {sentence}", err=True)
+    return code
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="sms-optout", prog_name="optout")
+def optout() -> None:
+    """Keep a patient's STOP: no message passes from the location that it was sent to, until the patient texts START.
+
+    Settings come from the environment (OPTOUT_REDIS_URL, OPTOUT_KAFKA_BOOTSTRAP_SERVERS, ...) or from the TOML file
+    that OPTOUT_CONFIG_FILE names; README.md lists them all.
+    """
+
+
+@optout.command()
+@click.option("--only", type=click.Choice(["classify", "apply"]), help="Run one of the two stages.")
+def worker(only: Literal["classify", "apply"] | None) -> int:
+    """Run a worker: classify inbound texts, keep the suppression set, publish what changed. SIGTERM ends it cleanly."""
+    settings = load()
+    logs.configure(settings.log_level)
+    return app.run_worker(settings, only)
+
+
+@optout.command("check-config")
+def check_config_command() -> int:
+    """Say all that is wrong with the settings at once, and try to connect with them."""
+    faults = check_config()
+    for fault in faults:
+        _say(fault, 1)
+    if not faults:
+        click.echo("the settings are sound; Kafka and Redis answer")
+    return 1 if faults else 0
+
+
+@optout.group()
+def topics() -> None:
+    """Look after the topics."""
+
+
+@topics.command()
+def create() -> None:
+    """Create the topics that are missing, register schemas, and refuse a ledger that could lose records."""
+    done = app.create_topics(load())
+    for sentence in done or ["nothing to do: every topic is there, and the ledger is sound"]:
+        click.echo(sentence)
+
+
+@optout.command()
+@click.argument("location")
+@click.argument("numbers", nargs=-1, required=True, metavar="NUMBER...")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+def check(location: str, numbers: tuple[str, ...], as_json: bool) -> int:  # noqa: FBT001 - click's
+    """Ask whether LOCATION may text each NUMBER now. Needs the settings of Redis only.
+
+    Exit 0: all ALLOWED. 3: any SUPPRESSED. 4: none of those, but any UNKNOWN. Only ALLOWED may send.
+    """
+    verdicts = app.guard(load()).check_many(location, numbers)
+    for number, verdict in zip(numbers, verdicts, strict=True):
+        click.echo(json.dumps(_verdict(number, verdict)) if as_json else _verdict_line(number, verdict))
+    kinds = {verdict.kind for verdict in verdicts}
+    if VerdictKind.SUPPRESSED in kinds:
+        return 3
+    return 4 if VerdictKind.UNKNOWN in kinds else 0
+
+
+def _verdict(number: str, verdict: Verdict) -> dict[str, Any]:
+    return {"number": number, "verdict": verdict.kind, "reason": verdict.reason, "at": verdict.at, "age": verdict.age}
+
+
+def _verdict_line(number: str, verdict: Verdict) -> str:
+    because = f"  ({verdict.reason})" if verdict.reason else ""
+    return f"{number}  {verdict.kind}{because}"
+
+
+@optout.command()
+@click.argument("body", required=False)
+@click.option(
+    "--stdin", "lines", is_flag=True, help='Read JSON lines {"body": "..."}, answer a line for each, in order.'
+)
+def explain(body: str | None, lines: bool) -> None:  # noqa: FBT001 - click's
+    """Say what a text with this BODY would do, as JSON: its action, and the keyword that it is."""
+    if (body is None) != lines:
+        raise click.UsageError("give either a BODY or --stdin")
+    keywords = Keywords()
+    stdin: IO[str] = click.get_text_stream("stdin", encoding="utf-8", errors="strict")
+    for text in _bodies(stdin) if body is None else (body,):
+        click.echo(json.dumps(_explained(keywords, text)))
+
+
+def _explained(keywords: Keywords, body: str) -> dict[str, Any]:
+    keyword = keywords.recognise(body)
+    if keyword is None:
+        near = keywords.near_miss(body)
+        return {"action": "NONE", "keyword": None, "near_miss": near, "pack": keywords.pack.name}
+    return {
+        "action": keyword.action,
+        "keyword": keyword.word,
+        "near_miss": None,
+        "pack": keyword.pack,
+        "rule": keyword.rule,
+    }
+
+
+def _bodies(stream: IO[str]) -> Iterator[str]:
+    for number, value in read_lines(stream, "standard input"):
+        body = value.get("body")
+        if not isinstance(body, str):
+            raise click.UsageError(f'standard input, line {number}: there is no "body" that is a text')
+        yield body
+
+
+@optout.command("simulate")
+@click.argument("location", required=False)
+@click.argument("number", required=False)
+@click.argument("body", required=False)
+@click.option("--file", "file", type=click.File(encoding="utf-8"), help="JSON lines of inbound messages; - is stdin.")
+def simulate_command(location: str | None, number: str | None, body: str | None, file: IO[str] | None) -> None:
+    """Publish inbound texts as a patient's phone would: `simulate LOCATION NUMBER BODY`, or --file.
+
+    A line of the file has location_id, patient_number and body, and may have message_id, location_number, received_at
+    (ms), provider and provider_opt_out_type. Clusters that are not for trying out are refused.
+    """
+    if file is None and (location is None or number is None or body is None):
+        raise click.UsageError("give LOCATION NUMBER BODY, or --file FILE")
+    if file is not None and location is not None:
+        raise click.UsageError("give either LOCATION NUMBER BODY or --file FILE, not both")
+    texts = (
+        (value for _, value in read_lines(file, file.name))
+        if file is not None
+        else iter([{"location_id": location, "patient_number": number, "body": body}])
+    )
+    sent = simulate(load(), texts, show_progress=file is not None and sys.stderr.isatty())
+    click.echo(f"{sent} message{'s' * (sent != 1)} published")
+
+
+@optout.command()
+def demo() -> int:
+    """Show the whole path on an embedded Kafka and Redis: some hundreds of texts, what became of them, and a check."""
+    from consumer.demo import demo as show  # noqa: PLC0415 - the embedded stack is loaded by nothing else
+
+    logs.configure("warning")
+    return show()

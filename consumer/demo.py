@@ -1,0 +1,8 @@
+"""Demo."""
+
+from __future__ import annotations
+
+
+def demo() -> int:
+    """Show."""
+    return 0

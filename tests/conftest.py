@@ -1,0 +1,111 @@
+"""The real parts of the tests: one Kafka cluster and one Redis for all of them, provided when a test needs them."""
+
+import secrets
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from consumer.embedded.redis_server import RedisServer
+from tests.parts import available, selection
+from tests.parts.kafka import Kafka, KafkaCluster
+from tests.parts.redis import flush, require_empty
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator, Mapping
+
+    from tests.parts.redis import MakeRedis
+
+
+@pytest.fixture(scope="session")
+def kafka_cluster() -> "Iterator[KafkaCluster]":
+    """Our own cluster, even where somebody else's was given."""
+    parts = available.kafka_parts()
+    with KafkaCluster(parts.installation, parts.size) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def kafka(request: pytest.FixtureRequest) -> Kafka:
+    """The cluster that tests share; each keeps to topics and groups of its own, see `topic_prefix`."""
+    if bootstrap := available.external_kafka():
+        return Kafka(bootstrap)
+    cluster: KafkaCluster = request.getfixturevalue("kafka_cluster")
+    return cluster
+
+
+@pytest.fixture
+def breakable_kafka(kafka_cluster: KafkaCluster) -> "Iterator[KafkaCluster]":
+    """The shared cluster, for a test that kills or pauses its brokers; whole again for the next test."""
+    yield kafka_cluster
+    kafka_cluster.heal()
+
+
+@pytest.fixture
+def topic_prefix() -> str:
+    """The start of every topic, group and transactional id of a test."""
+    return f"t{secrets.token_hex(4)}."
+
+
+@pytest.fixture(scope="session")
+def redis_kind(request: pytest.FixtureRequest) -> str:
+    """The server that the test runs with: redis, valkey, or somebody's."""
+    kind: str = request.param
+    return kind
+
+
+@pytest.fixture(scope="session")
+def redis_server(redis_kind: str, tmp_path_factory: pytest.TempPathFactory) -> "Iterator[str]":
+    """The URL of the server that tests share."""
+    if url := available.external_redis():
+        require_empty(url)
+        yield url
+        flush(url)
+    else:
+        with RedisServer(available.redis_executable(redis_kind), tmp_path_factory.mktemp(redis_kind)) as server:
+            yield server.url
+
+
+@pytest.fixture
+def redis_url(redis_server: str) -> str:
+    """The URL of an empty database."""
+    flush(redis_server)
+    return redis_server
+
+
+@pytest.fixture
+def own_redis(redis_kind: str, tmp_path_factory: pytest.TempPathFactory) -> "Iterator[MakeRedis]":
+    """Make servers that the test may kill, restart and roll back."""
+    with ExitStack() as servers:
+
+        def make(*, port: int | None = None, settings: "Mapping[str, str] | None" = None) -> RedisServer:
+            folder = tmp_path_factory.mktemp(f"own-{redis_kind}")
+            server = RedisServer(available.redis_executable(redis_kind), folder, port=port, settings=settings or {})
+            return servers.enter_context(server)
+
+        yield make
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "redis_kind" in metafunc.fixturenames:
+        metafunc.parametrize("redis_kind", available.redis_kinds(), indirect=True, scope="session")
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> "Generator[None]":
+    selection.mark(items)  # before `-m` looks at the marks
+    yield
+    if not config.getoption("collectonly"):
+        selection.leave_out(config, items)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    selection.verdict(session)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if reporter := config.pluginmanager.get_plugin("terminalreporter"):
+        for line in selection.report(config):
+            reporter.write_line(line)

@@ -1,0 +1,77 @@
+"""What real parts this run has: decided once, and before the first test that needs them.
+
+| variable | meaning |
+|---|---|
+| OPTOUT_TEST_KAFKA | bootstrap servers of a cluster to use instead of one of our own |
+| OPTOUT_TEST_KAFKA_LIBS | a folder with the broker's jars |
+| OPTOUT_TEST_REDIS | URL of a Redis database to use instead of a server of our own; empty, for it is flushed |
+| OPTOUT_TEST_REDIS_KINDS | servers to test with, `redis,valkey`; where CI is set both, elsewhere the first one found |
+| OPTOUT_TEST_OFFLINE | fetch nothing |
+"""
+
+import functools
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from consumer.embedded.redis_server import find_servers
+from tests.parts.broker import Installation
+from tests.parts.errors import PartMissing
+from tests.parts.jvm import find_java
+from tests.parts.kafka_jars import find_jars
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+KINDS = {"redis": "redis-server", "valkey": "valkey-server"}
+EXTERNAL = "external"
+MEMORY_OF_THREE_BROKERS = 4 * 1024**3
+
+
+@dataclass(frozen=True)
+class KafkaParts:
+    """What a cluster is made of."""
+
+    installation: Installation
+    size: int
+
+
+def in_ci() -> bool:
+    return os.environ.get("CI", "").lower() in {"1", "true"}
+
+
+def external_kafka() -> str | None:
+    return os.environ.get("OPTOUT_TEST_KAFKA")
+
+
+def external_redis() -> str | None:
+    return os.environ.get("OPTOUT_TEST_REDIS")
+
+
+@functools.cache
+def kafka_parts() -> KafkaParts:
+    """Return the parts of a cluster of our own, fetching them at the first call. Raises PartMissing, PartRefused."""
+    jars = find_jars()  # first: it is the part that most machines lack
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return KafkaParts(Installation(find_java(), tuple(jars)), size=3 if memory >= MEMORY_OF_THREE_BROKERS else 1)
+
+
+def redis_kinds() -> list[str]:
+    """Return the kinds of server that each test of Redis runs with, be they there or not."""
+    if external_redis():
+        return [EXTERNAL]
+    if wanted := os.environ.get("OPTOUT_TEST_REDIS_KINDS"):
+        return wanted.split(",")
+    return list(KINDS) if in_ci() else list(find_servers())[:1] or ["redis"]
+
+
+def redis_executable(kind: str) -> "Path":
+    """Return the server to start for this kind; where the kind is an external one, any. Raises PartMissing."""
+    servers = find_servers()
+    if kind == EXTERNAL and servers:
+        return next(iter(servers.values()))
+    if kind not in servers:
+        raise PartMissing(
+            f"no {KINDS.get(kind, 'redis-server')} on the PATH: install one (Debian: apt-get install redis)"
+        )
+    return servers[kind]
