@@ -6,8 +6,6 @@ import time
 from typing import TYPE_CHECKING, Any, Literal
 
 import redis
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -25,7 +23,8 @@ from consumer.domain.keywords import Keywords
 from consumer.guard import Guard
 from consumer.intake import Intake, Topics
 from consumer.kafka import topics
-from consumer.kafka.errors import KafkaGone, sentence
+from consumer.kafka.cluster import connect, partitions_by_topic
+from consumer.kafka.errors import KafkaGone
 from consumer.kafka.inbox import CommittedReader, Inbox
 from consumer.kafka.offsets import Offsets
 from consumer.kafka.outbox import LedgerProducer, PlainOutbox, TransactionalOutbox
@@ -42,11 +41,11 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Sequence
 
+    from consumer.kafka.cluster import AdminClient
     from consumer.kafka.outbox import Publishing
     from consumer.settings import Settings
     from consumer.wire.schemas import SchemaSource
 
-CONNECT_SECONDS = 10.0
 SESSION_MS = 10_000
 """How long a dead member keeps its partitions. The client's default of 45 s would be a long time without an owner."""
 
@@ -73,16 +72,7 @@ def guard(settings: Settings) -> Guard:
 
 def admin_client(settings: Settings) -> AdminClient:
     """Return an admin client that has met the cluster. Raises KafkaGone where it cannot."""
-    config = settings.require_kafka()
-    admin = AdminClient({"log_level": 0, **config})
-    try:
-        admin.list_topics(timeout=CONNECT_SECONDS)
-    except KafkaException as problem:
-        raise KafkaGone(
-            f"Kafka at {config['bootstrap.servers']} cannot be reached ({sentence(problem)}): is it running, and is "
-            "OPTOUT_KAFKA_BOOTSTRAP_SERVERS right?"
-        ) from None
-    return admin
+    return connect(client_config(settings))
 
 
 def topic_specs(settings: Settings) -> list[topics.TopicSpec]:
@@ -147,27 +137,41 @@ def run_worker(settings: Settings, only: Literal["classify", "apply"] | None = N
     confirmations = settings.require_confirmations()
     settings.require_redis()
     admin = admin_client(settings)
+    _check_topics(settings, admin)
     encoding = codec(settings)
     parts: dict[str, worker.Part] = {}
     if only != "apply":
         encoding.prepare(KeywordRecord, ReviewRequested)
-        parts["classify"] = _classify(settings, admin, encoding)
+        parts["classify"] = _classify(settings, encoding)
     if only != "classify":
         encoding.prepare(SubscriptionChanged, ConfirmationRequested)
         parts["apply"] = _apply(settings, admin, encoding, ledger(settings, admin, encoding), confirmations)
     return worker.run(parts, shutdown_seconds=settings.shutdown_seconds, log=logs.logger("worker"))
 
 
+def _check_topics(settings: Settings, admin: AdminClient) -> None:
+    """Refuse missing topics, and another number of buckets than the ledger has partitions. Raises TopicError."""
+    found = partitions_by_topic(admin)
+    missing = [spec.name for spec in topic_specs(settings) if spec.name not in found]
+    if missing:
+        raise topics.TopicError(f"there is no topic {', '.join(missing)}: run `optout topics create`")
+    if found[settings.keyword_ledger_topic] != settings.buckets:
+        raise topics.TopicError(
+            f"the ledger {settings.keyword_ledger_topic} has {found[settings.keyword_ledger_topic]} partitions and "
+            f"OPTOUT_BUCKETS is {settings.buckets}: they must be the same"
+        )
+
+
 def _consumer_config(settings: Settings, group: str) -> dict[str, Any]:
-    return {"session.timeout.ms": SESSION_MS, **_client_config(settings), "group.id": group}
+    return {"session.timeout.ms": SESSION_MS, **client_config(settings), "group.id": group}
 
 
-def _client_config(settings: Settings) -> dict[str, Any]:
-    return {"log_level": 3, **settings.require_kafka()}
+def client_config(settings: Settings) -> dict[str, Any]:
+    """Return what every Kafka client of ours is built with."""
+    return {"logger": logs.librdkafka(), **settings.require_kafka()}
 
 
-def _classify(settings: Settings, admin: AdminClient, encoding: Codec) -> worker.Part:
-    _check_buckets(settings, admin)
+def _classify(settings: Settings, encoding: Codec) -> worker.Part:
     log = logs.logger("classify")
     intake = Intake(
         codec=encoding,
@@ -186,27 +190,16 @@ def _classify(settings: Settings, admin: AdminClient, encoding: Codec) -> worker
         log.warning("Kafka has trouble", reason=reason)
 
     def run(stop: threading.Event) -> None:
-        producer = LedgerProducer(_client_config(settings), complain)
+        producer = LedgerProducer(client_config(settings), complain)
         classifier = Classifier(intake=intake, producer=producer, log=log)
-        inbox = Inbox(_consumer_config(settings, settings.classifiers), settings.inbound, classifier, complain)
+        inbox = Inbox(_consumer_config(settings, settings.classifiers), complain)
+        inbox.subscribe(settings.inbound, classifier)
         try:
             classifier.run(inbox, stop)
         finally:
             inbox.close()
 
     return run
-
-
-def _check_buckets(settings: Settings, admin: AdminClient) -> None:
-    """Refuse another number of buckets than the ledger has partitions: locations would be looked for elsewhere."""
-    found = admin.list_topics(timeout=CONNECT_SECONDS).topics.get(settings.keyword_ledger_topic)
-    if found is None:
-        raise LedgerFault(f"the ledger {settings.keyword_ledger_topic} does not exist: run `optout topics create`")
-    if len(found.partitions) != settings.buckets:
-        raise LedgerFault(
-            f"the ledger {settings.keyword_ledger_topic} has {len(found.partitions)} partitions and OPTOUT_BUCKETS is "
-            f"{settings.buckets}: they must be the same"
-        )
 
 
 def _apply(
@@ -225,19 +218,11 @@ def _apply(
         log.warning("Kafka has trouble", reason=reason)
 
     def run(stop: threading.Event) -> None:
-        applier = Applier(
-            view=view,
-            ledger=log_of,
-            published=lambda bucket: publisher.published(bucket),  # noqa: PLW0108 - built below, around one inbox
-            changed=lambda buckets: publisher.notice(buckets),  # noqa: PLW0108
-            wake_voucher=lambda: voucher.wake(),  # noqa: PLW0108
-            log=log,
-        )
-        inbox = Inbox(_consumer_config(settings, settings.appliers), [log_of.topic], applier, complain)
+        inbox = Inbox(_consumer_config(settings, settings.appliers), complain)
         publisher = Publisher(
             view=view,
             inbox=inbox,
-            committed=CommittedReader(_client_config(settings), settings.appliers),
+            committed=CommittedReader(client_config(settings), settings.appliers),
             outbox=_publishing(settings, inbox),
             render=changes.records,
             ledger=log_of.topic,
@@ -247,13 +232,23 @@ def _apply(
             view=view,
             inbox=inbox,
             offsets=Offsets(admin),
-            ledger=log_of.topic,
+            ledger=log_of,
             inbound=settings.inbound,
             classifiers=settings.classifiers,
             published=publisher.published,
-            look=applier.look,
+            topic_id=None if settings.ledger_id else lambda: topics.topic_id(admin, log_of.topic),
             log=logs.logger("vouch"),
         )
+        applier = Applier(
+            view=view,
+            ledger=log_of,
+            published=publisher.published,
+            changed=publisher.notice,
+            doubted=voucher.doubted,
+            wake_voucher=voucher.wake,
+            log=log,
+        )
+        inbox.subscribe([log_of.topic], applier)
         beside = worker.Parts({"publish": publisher.run, "vouch": voucher.run}, stop, log)
         beside.start()
         try:
@@ -271,8 +266,8 @@ def _apply(
 
 def _publishing(settings: Settings, inbox: Inbox) -> Publishing:
     if settings.publish == "transactions":
-        return TransactionalOutbox(_client_config(settings))
-    return PlainOutbox(_client_config(settings), inbox)
+        return TransactionalOutbox(client_config(settings))
+    return PlainOutbox(client_config(settings), inbox)
 
 
 def create_topics(settings: Settings) -> list[str]:

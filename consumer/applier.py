@@ -6,7 +6,6 @@ says that it stands: after a crash, a replay, a flush or a restored backup that 
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from consumer.suppression.scripts import ViewUnavailable
 from consumer.suppression.view import Batch, Status
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Mapping, Sequence
 
     from structlog.typing import FilteringBoundLogger
@@ -68,6 +68,7 @@ class Applier:
         ledger: Ledger,
         published: Callable[[int], int],
         changed: Callable[[Sequence[int]], None],
+        doubted: Callable[[], set[int]],
         wake_voucher: Callable[[], None],
         log: FilteringBoundLogger,
     ) -> None:
@@ -75,18 +76,12 @@ class Applier:
         self._ledger = ledger
         self._published = published
         self._changed = changed
+        self._doubted = doubted
         self._wake_voucher = wake_voucher
         self._log = log
         self._reading: dict[Partition, _Reading] = {}
         self._paused: set[Partition] = set()
         self._away = False
-        self._asked: set[int] = set()
-        self._lock = threading.Lock()
-
-    def look(self, buckets: Sequence[int]) -> None:
-        """Ask that these buckets' positions be compared with the view's. May be called by any thread."""
-        with self._lock:
-            self._asked.update(buckets)
 
     # As the listener of the inbox
 
@@ -141,11 +136,11 @@ class Applier:
                 reading.seek = not inbox.seek(partition, reading.position)
 
     def step(self, messages: Sequence[Message]) -> None:
-        """Apply what was read, after looking at the buckets that somebody asked about."""
+        """Apply what was read, after looking at the buckets that the voucher doubts."""
         if self._away:
             return  # fetched before the pause: they will be read again
         try:
-            self._look_at_asked()
+            self._look_at_doubted()
             parts = self._parts(messages)
             if parts:
                 self._apply(parts)
@@ -232,12 +227,11 @@ class Applier:
     def _standing(self, bucket: int, meta: Meta | None) -> int:
         return meta.applied if meta else self._view.begin(bucket, published=self._published(bucket))
 
-    def _look_at_asked(self) -> None:
-        with self._lock:
-            asked, self._asked = self._asked, set()
-        if not asked:
+    def _look_at_doubted(self) -> None:
+        doubted = self._doubted()
+        if not doubted:
             return
-        mine = [p for p, reading in self._reading.items() if p.number in asked and not reading.stopped]
+        mine = [p for p, reading in self._reading.items() if p.number in doubted and not reading.stopped]
         metas = self._view.metas([partition.number for partition in mine])
         for partition in mine:
             reading, meta = self._reading[partition], metas[partition.number]

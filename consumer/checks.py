@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 
 import redis
 
 from consumer import app
 from consumer.kafka import topics
+from consumer.kafka.cluster import partitions_by_topic
 from consumer.kafka.errors import KafkaGone
 from consumer.kafka.topics import TopicError
 from consumer.ledger import LedgerFault
@@ -78,9 +78,8 @@ def _redis_faults(settings: Settings) -> list[str]:
 
 
 def _kafka_faults(settings: Settings) -> list[str]:
-    logging.getLogger("confluent_kafka").setLevel(logging.CRITICAL)
     admin = app.admin_client(settings)
-    known = admin.list_topics(timeout=app.CONNECT_SECONDS).topics
+    known = partitions_by_topic(admin)
     specs = app.topic_specs(settings)
     faults = [f"there is no topic {spec.name}: run `optout topics create`" for spec in specs if spec.name not in known]
     if settings.ledger_id is not None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from io import TextIOWrapper
 from typing import IO, TYPE_CHECKING, Any, Literal
 
 import click
@@ -153,8 +154,8 @@ def explain(body: str | None, lines: bool) -> None:  # noqa: FBT001 - click's
     if (body is None) != lines:
         raise click.UsageError("give either a BODY or --stdin")
     keywords = Keywords()
-    stdin: IO[str] = click.get_text_stream("stdin", encoding="utf-8", errors="strict")
-    for text in _bodies(stdin) if body is None else (body,):
+    bodies = _bodies(TextIOWrapper(sys.stdin.buffer, encoding="utf-8")) if body is None else iter([body])
+    for text in bodies:
         click.echo(json.dumps(_explained(keywords, text)))
 
 

@@ -36,6 +36,11 @@ UNATTRIBUTABLE = "unattributable-opt-out"
 """The reason of a dead letter that somebody must look at now: a patient said STOP and nobody knows who, or to whom."""
 UNATTRIBUTABLE_OPT_IN = "unattributable-opt-in"
 
+LONGEST_BODY = 4096
+"""Characters of a body that are kept as evidence: a keyword in thousands of spaces must still fit into the ledger."""
+LONGEST_LOCATION = 256
+LONGEST_WORD = 64
+
 FIRST_TIME_HEADER = "optout.first-kafka-timestamp"
 """On a replayed dead letter: the Kafka timestamp, in ms, that the record had when it first came in."""
 
@@ -121,7 +126,8 @@ class Intake:
         except NotANumber as problem:
             return [self._dead_letter(message, UNATTRIBUTABLE, problem)]
         when = requested_time(request.occurred_at, kafka_time(message), self._now())
-        cause = RequestedOptOut(source=request.source, keyword=request.keyword)
+        keyword = None if request.keyword is None else request.keyword[:LONGEST_WORD]
+        cause = RequestedOptOut(source=request.source, keyword=keyword)
         return [
             self._line(
                 location_id=request.location_id,
@@ -136,8 +142,8 @@ class Intake:
 
     def _attributed(self, location_id: str, patient_number: str) -> str:
         """Return the patient's number in E.164. Raises NotANumber where location or number cannot be told."""
-        if not location_id.strip():
-            raise NotANumber("the location is empty")
+        if not location_id.strip() or len(location_id) > LONGEST_LOCATION:
+            raise NotANumber("the location is empty or too long")
         return to_e164(patient_number, self._region)
 
     def _line(
@@ -177,7 +183,7 @@ class Intake:
             location_number=text.location_number,
             patient_number=text.patient_number,
             reason=reason,
-            body=text.body,
+            body=text.body[:LONGEST_BODY],
             keyword=word,
             received_at=text.received_at,
             recorded_at=self._now(),
@@ -213,7 +219,7 @@ def _cause(keyword: Keyword, text: InboundMessage) -> PatientKeyword:
     return PatientKeyword(
         action=keyword.action,
         keyword=keyword.word,
-        raw_body=text.body,
+        raw_body=text.body[:LONGEST_BODY],
         rule=keyword.rule,
         pack=keyword.pack,
         pack_version=keyword.pack_version,

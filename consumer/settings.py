@@ -87,7 +87,7 @@ class Settings(BaseSettings):
         "transactions", description="How changes are published; at-least-once is for brokers without transactions."
     )
     unsafe_ledger: bool = Field(
-        default=False, description="Accept a ledger that is not replicated (1): one broker, trying out."
+        default=False, description="Accept a ledger without replicas (1): one broker, for trying out."
     )
     ledger_id: str | None = Field(
         None, description="Name of the ledger, for brokers that cannot tell a topic's id (the embedded one)."
@@ -177,6 +177,10 @@ def load() -> Settings:
             "OPTOUT_KAFKA and OPTOUT_SCHEMA_REGISTRY are prefixes: set OPTOUT_KAFKA_BOOTSTRAP_SERVERS and so on"
         )
         raise ConfigurationError(*faults) from None
+    if settings.ledger_id is not None and not settings.unsafe_ledger:
+        faults.append(
+            "OPTOUT_LEDGER_ID leaves the ledger unchecked: set OPTOUT_UNSAFE_LEDGER=1 with it, or leave it out"
+        )
     faults += [
         f"{_variable('kafka', name)} cannot be set: the promise stands on it" for name in settings.kafka.keys() & OURS
     ]

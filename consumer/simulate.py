@@ -9,11 +9,11 @@ import uuid
 from typing import IO, TYPE_CHECKING, Any
 
 import click
-from confluent_kafka import KafkaException
 
 from consumer import app
 from consumer.domain.events import InboundMessage, subscription_key
-from consumer.kafka.errors import KafkaGone, sentence
+from consumer.kafka.cluster import partitions_by_topic
+from consumer.kafka.errors import KafkaGone
 from consumer.kafka.outbox import LedgerProducer, Outgoing
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def simulate(settings: Settings, values: Iterable[Mapping[str, Any]], *, show_pr
     Raises Refused for a cluster that is not for trying out, UsageError for a line that is no message.
     """
     admin = app.admin_client(settings)
-    topics = admin.list_topics(timeout=app.CONNECT_SECONDS).topics
+    topics = partitions_by_topic(admin)
     if TRIAL_MARKER not in topics and not settings.allow_simulation:
         raise Refused(
             "this cluster is not one for trying out, and made-up texts could opt real patients out or in: if that is "
@@ -90,21 +90,17 @@ def simulate(settings: Settings, values: Iterable[Mapping[str, Any]], *, show_pr
     if topic not in topics:
         raise Refused(f"there is no topic {topic}: run `optout topics create`")
     encoding = app.codec(settings)
-    producer = LedgerProducer(settings.require_kafka(), lambda _reason: None)
+    producer = LedgerProducer(app.client_config(settings), lambda _reason: None)
     sent = 0
     for sent, message in enumerate(map(message_of, _progress(values, shown=show_progress)), 1):
         key = subscription_key(message.location_id, message.patient_number)
         try:
             producer.write(Outgoing(topic, key.encode(), encoding.encode(message)))
-        except (ValueError, KafkaException) as problem:
-            raise Refused(f"message {sent} cannot be published: {_why(problem)}") from None
+        except ValueError as problem:
+            raise Refused(f"message {sent} cannot be published: {problem}") from None
     if not producer.flush(ACKNOWLEDGED_WITHIN):
         raise KafkaGone(f"Kafka did not acknowledge every message within {ACKNOWLEDGED_WITHIN:.0f} s")
     return sent
-
-
-def _why(problem: ValueError | KafkaException) -> str:
-    return sentence(problem) if isinstance(problem, KafkaException) else str(problem)
 
 
 def _progress(values: Iterable[Mapping[str, Any]], *, shown: bool) -> Iterator[Mapping[str, Any]]:

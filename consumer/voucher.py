@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from consumer.domain.freshness import Bounds, Freshness
 from consumer.kafka.inbox import Partition
 from consumer.kafka.offsets import OffsetsUnavailable
+from consumer.kafka.topics import TopicError
 from consumer.ledger import LedgerFault
 from consumer.suppression.scripts import ViewUnavailable
 from consumer.suppression.view import Status
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from consumer.kafka.inbox import Inbox
     from consumer.kafka.offsets import Offsets
+    from consumer.ledger import Ledger
     from consumer.suppression.view import Meta, Server, View
 
 VOUCH_EVERY = 1.0
@@ -43,21 +45,24 @@ class Voucher:
         view: View,
         inbox: Inbox,
         offsets: Offsets,
-        ledger: str,
+        ledger: Ledger,
         inbound: Sequence[str],
         classifiers: str,
         published: Callable[[int], int],
-        look: Callable[[Sequence[int]], None],
+        topic_id: Callable[[], str] | None,
         log: FilteringBoundLogger,
     ) -> None:
         self._view = view
         self._inbox = inbox
         self._offsets = offsets
         self._ledger = ledger
+        self._topic_id = topic_id
+        self._topic_checked = 0.0
         self._inbound = inbound
         self._classifiers = classifiers
         self._published = published
-        self._look = look
+        self._doubted: set[int] = set()
+        self._lock = threading.Lock()
         self._log = log
         self._freshness: Freshness[Partition] = Freshness()
         self._server: Server | None = None
@@ -68,6 +73,12 @@ class Voucher:
     def wake(self) -> None:
         """Ask for a pass now. May be called by any thread."""
         self._wake.set()
+
+    def doubted(self) -> set[int]:
+        """Return the buckets that do not stand where they should, once: their owner is to look. For any thread."""
+        with self._lock:
+            doubted, self._doubted = self._doubted, set()
+        return doubted
 
     def run(self, stop: threading.Event) -> None:
         """Vouch until told to stop. Raises LedgerFault and OtherLedger."""
@@ -148,18 +159,34 @@ class Voucher:
 
     def _ends(self, metas: Mapping[int, Meta], published: Mapping[int, int]) -> dict[int, int]:
         """Return the ledger's end of each bucket, after checking that the ledger is what it was (L1)."""
-        partitions = [Partition(self._ledger, bucket) for bucket in metas]
+        self._check_topic_id()
+        partitions = [Partition(self._ledger.topic, bucket) for bucket in metas]
         starts, ends = self._offsets.starts(partitions), self._offsets.ends(partitions)
         for partition in partitions:
             check_ledger(partition, starts[partition], ends[partition], metas[partition.number], published)
         return {partition.number: end for partition, end in ends.items()}
+
+    def _check_topic_id(self) -> None:
+        if self._topic_id is None or time.monotonic() - self._topic_checked < COMPLAIN_EVERY:
+            return
+        try:
+            found = self._topic_id()
+        except TopicError as problem:
+            raise OffsetsUnavailable(str(problem)) from None
+        if found != self._ledger.topic_id:
+            raise LedgerFault(
+                f"{self._ledger.topic} is another topic than it was (id {found} instead of {self._ledger.topic_id}): it "
+                "was deleted and made anew; restore it, or give the new one a name and an empty Redis of its own"
+            )
+        self._topic_checked = time.monotonic()
 
     def _report(self, statuses: Mapping[int, Status], missing: Sequence[int]) -> None:
         if Status.EVICTS in statuses.values():
             self._complain("not vouching: this Redis may evict keys; set maxmemory-policy to noeviction")
         moved = [bucket for bucket, status in statuses.items() if status in (Status.BEHIND, Status.CHANGED)]
         if moved or missing:
-            self._look([*moved, *missing])
+            with self._lock:
+                self._doubted.update(moved, missing)
 
     def _complain(self, event: str, **fields: object) -> None:
         now = time.monotonic()

@@ -2,7 +2,6 @@
 
 import secrets
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest

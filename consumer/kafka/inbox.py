@@ -59,17 +59,15 @@ class Read:
 
 
 class Inbox:
-    """A consumer of `topics` within a group.
+    """A consumer within a group.
 
     Partitions are assigned at explicit offsets, never at a default. Raises KafkaGone when the client is of no use any
     more; passing errors are counted to `on_error` and waited out by the client itself.
     """
 
-    def __init__(
-        self, config: Mapping[str, Any], topics: Sequence[str], listener: Listener, on_error: Callable[[str], None]
-    ) -> None:
-        self._listener = listener
+    def __init__(self, config: Mapping[str, Any], on_error: Callable[[str], None]) -> None:
         self._on_error = on_error
+        self._listener: Listener
         self._owned: set[Partition] = set()
         self.token = NO_TOKEN
         """The assignment in force. Replaced, never changed, so that another thread can hold on to the one it saw."""
@@ -85,6 +83,10 @@ class Inbox:
                 "fetch.queue.backoff.ms": 5,  # the default sleeps for a second when the local queue is full
             }
         )
+
+    def subscribe(self, topics: Sequence[str], listener: Listener) -> None:
+        """Join the group for these topics."""
+        self._listener = listener
         self._consumer.subscribe(list(topics), on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost)
 
     def _assigned(self, consumer: Consumer, received: list[TopicPartition]) -> None:

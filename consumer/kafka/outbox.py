@@ -55,6 +55,7 @@ class LedgerProducer:
                 "enable.idempotence": True,
                 "acks": "all",
                 "message.timeout.ms": 0,  # never give up on a keyword
+                "message.max.bytes": 16 * 1024 * 1024,  # a dead letter is as large as what came in
                 "linger.ms": 5,
                 "partitioner": "murmur2_random",  # keys land where a Java client puts them
                 "error_cb": self._error,

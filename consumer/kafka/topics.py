@@ -26,6 +26,7 @@ TIMEOUT_S = 15.0
 LEDGER_REPLICATION = 3
 LEDGER_MIN_INSYNC = 2
 _UNKNOWN_TOPIC = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC})  # noqa: SLF001
+_AS_KAFKA_SPELLS = str.maketrans("+/", "-_")
 DAY_MS = 24 * 60 * 60 * 1000
 
 
@@ -59,6 +60,15 @@ class TopicSpec:
     def is_ledger(self) -> bool:
         """Return whether this is the topic that must lose nothing."""
         return self.role == "keyword_ledger"
+
+    def creation_configs(self, replication: int) -> dict[str, str]:
+        """Return the settings to create it with on so many replicas, by Kafka's names."""
+        configs = dict(self.configs)
+        if self.retention_days is not None:
+            configs["retention.ms"] = str(-1 if self.retention_days < 0 else self.retention_days * DAY_MS)
+        if "min.insync.replicas" in configs:  # more than there are replicas would refuse every record
+            configs["min.insync.replicas"] = str(min(int(configs["min.insync.replicas"]), replication))
+        return configs
 
 
 def load(
@@ -144,8 +154,11 @@ def ledger_faults(admin: AdminClient, spec: TopicSpec, *, unsafe_ledger: bool) -
 
 
 def topic_id(admin: AdminClient, name: str) -> str:
-    """Return Kafka's own id of a topic, 22 characters: a topic created anew has another. Raises TopicError."""
-    return str(_describe(admin, name).topic_id)
+    """Return Kafka's own id of a topic: a topic created anew under its name has another. Raises TopicError.
+
+    22 characters, spelt as Kafka's tools spell it; the client library uses the other alphabet of base64.
+    """
+    return str(_describe(admin, name).topic_id).translate(_AS_KAFKA_SPELLS)
 
 
 def topic_configs(admin: AdminClient, name: str) -> dict[str, str]:
@@ -168,12 +181,12 @@ def _spec(role: str, entry: dict[str, Any]) -> TopicSpec:
 
 def _new_topic(spec: TopicSpec, brokers: int) -> NewTopic:
     replication = min(spec.replication, brokers)
-    configs = dict(spec.configs)
-    if spec.retention_days is not None:
-        configs["retention.ms"] = str(spec.retention_days if spec.retention_days < 0 else spec.retention_days * DAY_MS)
-    if "min.insync.replicas" in configs:  # more than there are replicas would refuse every record
-        configs["min.insync.replicas"] = str(min(int(configs["min.insync.replicas"]), replication))
-    return NewTopic(spec.name, num_partitions=spec.partitions, replication_factor=replication, config=configs)
+    return NewTopic(
+        spec.name,
+        num_partitions=spec.partitions,
+        replication_factor=replication,
+        config=spec.creation_configs(replication),
+    )
 
 
 def _created(name: str, future: Future[None]) -> bool:

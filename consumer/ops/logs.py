@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import TYPE_CHECKING, cast
 
@@ -26,6 +27,21 @@ def configure(level: str = "info") -> None:
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+
+
+def librdkafka() -> logging.Logger:
+    """Return where the Kafka client's own lines go: into the same log. They name brokers and topics, never content."""
+    lines = logging.getLogger("librdkafka")
+    if not lines.handlers:
+        lines.addHandler(_Forward())
+        lines.propagate = False
+    return lines
+
+
+class _Forward(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line of the client's as one of ours."""
+        logger("librdkafka").log(min(record.levelno, logging.WARNING), record.getMessage())
 
 
 def logger(stage: str) -> FilteringBoundLogger:

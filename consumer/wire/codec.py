@@ -13,7 +13,7 @@ from __future__ import annotations
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fastavro import schemaless_reader, schemaless_writer, validate
+from fastavro import schemaless_reader, schemaless_writer
 from fastavro.read import SchemaResolutionError
 from fastavro.schema import to_parsing_canonical_form
 
@@ -117,9 +117,6 @@ def _read(value: bytes, writer: Parsed, reader: Parsed | None) -> Datum:
     if stream.tell() != len(value):
         raise Unreadable(Reason.TRAILING_BYTES)
     assert isinstance(datum, dict)
-    # The library says that bytes may stand for a string, and then leaves them bytes.
-    if reader is not None and not validate(datum, reader, raise_errors=False):
-        raise Unreadable(Reason.INCOMPATIBLE)
     return datum
 
 

@@ -80,7 +80,7 @@ class Broker:
     def stop(self) -> None:
         """End it in order: it hands its leaderships over first."""
         if self._process is not None:
-            end(self._process, STOP_DEADLINE_S)
+            end([self._process], STOP_DEADLINE_S)
             self._process = None
 
     def kill(self) -> None:

@@ -1,4 +1,4 @@
-"""Fetch jars with all that they need at run time, without Maven: `python jgo_fetch.py FOLDER GROUP:ARTIFACT:VERSION...`.
+"""Fetch jars and all that they need at run time, without Maven: `jgo_fetch.py FOLDER GROUP:ARTIFACT:VERSION...`.
 
 A program of its own, because the package jgo is installed after the test run has begun, and only if it is needed.
 """

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined] # public all the same
 
 from tests.parts.broker import Broker, Installation, Node
 from tests.parts.ports import free_ports
@@ -31,7 +31,7 @@ _silent.addHandler(logging.NullHandler())
 _silent.propagate = False
 
 
-class KafkaNotStarted(Exception):  # noqa: N818
+class KafkaNotStarted(Exception):
     """The cluster did not come up: which broker, and the end of its log."""
 
 
@@ -78,7 +78,7 @@ class KafkaCluster(Kafka):
         return ",".join(broker.address for broker in self._brokers)
 
     def start(self) -> None:
-        """Start all brokers and wait until the cluster answers. Raises KafkaNotStarted with the end of a broker's log."""
+        """Start all brokers and wait until the cluster answers. Raises KafkaNotStarted with the end of a log."""
         for attempt in range(1, START_ATTEMPTS + 1):
             try:
                 self._start_once()

@@ -1,4 +1,4 @@
-"""The broker's jars: given, cached, or fetched once; in each case checked against the sums that stand beside this file."""
+"""The broker's jars: given, cached, or fetched once; always checked against the sums that stand beside this file."""
 
 import hashlib
 import os
@@ -25,8 +25,8 @@ FETCH_DEADLINE_S = 600
 def find_jars() -> list[Path]:
     """Return the jars that a broker's class path needs.
 
-    From the folder OPTOUT_TEST_KAFKA_LIBS, else from the cache, which is filled at the first call. Raises PartMissing if
-    they cannot be had, PartRefused if one is not the jar that it should be.
+    From the folder OPTOUT_TEST_KAFKA_LIBS, else from the cache, which is filled at the first call. Raises PartMissing
+    if they cannot be had, PartRefused if one is not the jar that it should be.
     """
     sums = read_sums(SUMS_FILE)
     if given := os.environ.get("OPTOUT_TEST_KAFKA_LIBS"):

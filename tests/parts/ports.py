@@ -4,8 +4,8 @@ import random
 import socket
 
 HOST = "127.0.0.1"
-# Below what Linux and macOS give to outgoing connections: one of those could take the port while its server is down, and
-# a client that keeps trying a port nobody listens on can even end up connected to itself.
+# Below what Linux and macOS give to outgoing connections: one of those could take the port while its server is down,
+# and a client that keeps trying a port nobody listens on can even end up connected to itself.
 LOWEST, HIGHEST = 20_000, 29_999
 
 

@@ -27,7 +27,7 @@ def mark(items: list[pytest.Item]) -> None:
 
 
 def leave_out(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect the tests whose parts are missing, having tried to provide them; raises UsageError for a refused part."""
+    """Try to provide what the tests need and deselect those whose parts are missing; UsageError for a refused part."""
     config.stash[LEFT_OUT] = Counter()
     verdicts: dict[str, str | None] = {}  # each part is looked for once, however many tests need it
     selected, left_out = [], []
@@ -73,7 +73,7 @@ def _needs(item: pytest.Item) -> dict[str, "Callable[[], object]"]:
     if "kafka_cluster" in fixtures or ("kafka" in fixtures and not available.external_kafka()):
         needs["Kafka"] = available.kafka_parts
     if isinstance(item, pytest.Function) and fixtures & REDIS_FIXTURES:
-        kind: str = item.callspec.params["redis_kind"]
+        kind = str(item.callspec.params["redis_kind"])
         if kind != available.EXTERNAL or "own_redis" in fixtures:
             needs[available.KINDS.get(kind, "Redis")] = lambda: available.redis_executable(kind)
     return needs

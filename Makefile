@@ -1,0 +1,62 @@
+# `make` lists the targets. GNU make 3.81 (macOS) is enough.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format lock clean
+
+# A Python of your choice: make setup PYTHON=/opt/python3.13/bin/python3
+PYTHON :=
+# Options for pytest: make test ARGS="-k guard"
+ARGS :=
+
+BIN := .venv/bin
+COMPLETE := .venv/.complete
+COMPILE := uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(COMPLETE) ## Build .venv with the command `optout` in it; Python 3.11 or newer is all it needs
+
+# The stamp is written last: a set-up that failed halfway is done again, one that is whole costs nothing.
+$(COMPLETE): requirements.lock pyproject.toml
+	@set -e; \
+	python=; \
+	for candidate in $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python); do \
+	  if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then python=$$candidate; break; fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+	  echo 'No Python 3.11 or newer was found: install one and name it, as in `make setup PYTHON=python3.12`.' >&2; exit 1; \
+	fi; \
+	if ! "$$python" -c 'import ensurepip, venv' 2>/dev/null; then \
+	  version=$$("$$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
+	  echo "Your $$python cannot make virtual environments; on Debian and Ubuntu this helps: sudo apt-get install python$$version-venv" >&2; exit 1; \
+	fi; \
+	$(BIN)/python -m pip --version >/dev/null 2>&1 || "$$python" -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	@touch $@
+
+demo: $(COMPLETE) ## Show the whole path on this machine, with nothing to install or configure
+	$(BIN)/optout demo
+
+test: $(COMPLETE) ## Run all tests, on real Kafka and Redis, e.g. make test ARGS="-k guard"
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(COMPLETE) ## Everything that CI checks: format, lint, types, import rules, tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest $(ARGS)
+
+format: $(COMPLETE) ## Format the code and repair what ruff can repair
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: ## Resolve the newest versions anew into the two lock files
+	@command -v uv >/dev/null || { echo 'make lock needs uv, for instance from `pipx install uv`.' >&2; exit 1; }
+	UV_CUSTOM_COMPILE_COMMAND='make lock' $(COMPILE) --all-extras --group dev pyproject.toml -o requirements.lock
+	UV_CUSTOM_COMPILE_COMMAND='make lock' $(COMPILE) --group jvm -c requirements.lock -o requirements-jvm.lock
+
+clean: ## Remove .venv and everything else that was built here
+	rm -rf .venv dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,39 @@
+"""The cluster itself: to be met before anything else, and asked which topics it has."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from consumer.kafka.errors import KafkaGone, sentence
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["AdminClient", "connect", "partitions_by_topic"]
+
+CONNECT_SECONDS = 10.0
+
+
+def connect(config: Mapping[str, Any]) -> AdminClient:
+    """Return an admin client that has met the cluster. Raises KafkaGone, in a sentence, where it cannot."""
+    try:
+        admin = AdminClient(dict(config))
+    except KafkaException as problem:  # a property that does not exist, or a value that it cannot have
+        raise KafkaGone(f"the Kafka client refuses its settings ({sentence(problem)}): see OPTOUT_KAFKA_*") from None
+    partitions_by_topic(admin, config.get("bootstrap.servers", ""))
+    return admin
+
+
+def partitions_by_topic(admin: AdminClient, where: str = "") -> dict[str, int]:
+    """Return how many partitions each topic of the cluster has. Raises KafkaGone."""
+    try:
+        topics = admin.list_topics(timeout=CONNECT_SECONDS).topics
+    except KafkaException as problem:
+        raise KafkaGone(
+            f"Kafka {f'at {where} ' if where else ''}cannot be reached ({sentence(problem)}): is it running, and is "
+            "OPTOUT_KAFKA_BOOTSTRAP_SERVERS right?"
+        ) from None
+    return {name: len(topic.partitions) for name, topic in topics.items()}
