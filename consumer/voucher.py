@@ -175,7 +175,7 @@ class Voucher:
             raise OffsetsUnavailable(str(problem)) from None
         if found != self._ledger.topic_id:
             raise LedgerFault(
-                f"{self._ledger.topic} is another topic than it was (id {found} instead of {self._ledger.topic_id}): it "
+                f"{self._ledger.topic} is another topic (id {found} instead of {self._ledger.topic_id}): it "
                 "was deleted and made anew; restore it, or give the new one a name and an empty Redis of its own"
             )
         self._topic_checked = time.monotonic()

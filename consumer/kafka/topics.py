@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import yaml
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
@@ -14,14 +13,19 @@ from confluent_kafka.admin import ConfigResource, NewTopic, ResourceType  # type
 from consumer.kafka.errors import error_of, sentence
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from concurrent.futures import Future
     from pathlib import Path
 
-    from confluent_kafka.admin import AdminClient, TopicDescription  # type: ignore[attr-defined] # public all the same
+    from confluent_kafka.admin import AdminClient, ConfigEntry, TopicDescription  # type: ignore[attr-defined] # public all the same
+
+T = TypeVar("T")
 
 TIMEOUT_S = 15.0
 """How long one call of the admin client may take."""
+
+PROPAGATION_S = 3.0
+"""How long a broker may say that it does not know a topic which another one has created."""
 
 LEDGER_REPLICATION = 3
 LEDGER_MIN_INSYNC = 2
@@ -103,8 +107,7 @@ def create_missing(admin: AdminClient, specs: Sequence[TopicSpec], *, unsafe_led
     than replicas the number of replicas is lowered, the ledger's only where `unsafe_ledger` says so.
     Raises TopicError; then some topics may have been created, and the same call can be made again.
     """
-    with _asking("list its topics"):
-        cluster = admin.list_topics(timeout=TIMEOUT_S)
+    cluster = _asked(lambda: admin.list_topics(timeout=TIMEOUT_S), "list its topics")
     missing = [spec for spec in specs if spec.name not in cluster.topics]
     brokers = len(cluster.brokers)
     for spec in missing:
@@ -119,7 +122,8 @@ def create_missing(admin: AdminClient, specs: Sequence[TopicSpec], *, unsafe_led
         [_new_topic(spec, brokers) for spec in missing], operation_timeout=TIMEOUT_S, request_timeout=TIMEOUT_S
     )
     created = [name for name, future in futures.items() if _created(name, future)]
-    _await_metadata(admin, {spec.name for spec in missing})
+    for spec in missing:
+        _describe(admin, spec.name)
     return created
 
 
@@ -164,8 +168,12 @@ def topic_id(admin: AdminClient, name: str) -> str:
 def topic_configs(admin: AdminClient, name: str) -> dict[str, str]:
     """Return a topic's settings in force, the broker's defaults included. Raises TopicError."""
     resource = ConfigResource(ResourceType.TOPIC, name)
-    with _asking(f"describe the settings of the topic {name}"):
-        entries = admin.describe_configs([resource], request_timeout=TIMEOUT_S)[resource].result()
+
+    def ask() -> dict[str, ConfigEntry]:
+        futures = admin.describe_configs([resource], request_timeout=TIMEOUT_S)
+        return cast("dict[str, ConfigEntry]", futures[resource].result())
+
+    entries = _asked(ask, f"describe the settings of the topic {name}")
     return {key: entry.value or "" for key, entry in entries.items()}
 
 
@@ -200,33 +208,24 @@ def _created(name: str, future: Future[None]) -> bool:
     return True
 
 
-def _await_metadata(admin: AdminClient, names: set[str]) -> None:
-    """Wait until the new topics can be described: a broker may answer for a moment that it does not know them."""
-    deadline = time.monotonic() + TIMEOUT_S
-    for name in names:
-        while True:
-            try:
-                _describe(admin, name)
-                break
-            except TopicError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.05)
-
-
 def _describe(admin: AdminClient, name: str) -> TopicDescription:
-    with _asking(f"describe the topic {name}"):
+    def ask() -> TopicDescription:
         futures = admin.describe_topics(TopicCollection([name]), request_timeout=TIMEOUT_S)
-        description: TopicDescription = futures[name].result()
-    return description
+        return cast("TopicDescription", futures[name].result())
+
+    return _asked(ask, f"describe the topic {name}")
 
 
-@contextmanager
-def _asking(what: str) -> Iterator[None]:
-    try:
-        yield
-    except KafkaException as problem:
-        error = error_of(problem)
-        if error is not None and error.code() in _UNKNOWN_TOPIC:
-            raise TopicError(f"could not {what}, which does not exist: run `optout topics create`") from None
-        raise TopicError(f"Kafka could not be asked to {what}: {sentence(problem)}") from None
+def _asked(ask: Callable[[], T], what: str) -> T:
+    """Return the cluster's answer. Raises TopicError, for an unknown topic only once it had time to be known."""
+    deadline = time.monotonic() + PROPAGATION_S
+    while True:
+        try:
+            return ask()
+        except KafkaException as problem:
+            error = error_of(problem)
+            if error is None or error.code() not in _UNKNOWN_TOPIC:
+                raise TopicError(f"Kafka could not be asked to {what}: {sentence(problem)}") from None
+            if time.monotonic() > deadline:
+                raise TopicError(f"could not {what}, which does not exist: run `optout topics create`") from None
+        time.sleep(0.05)

@@ -49,6 +49,8 @@ def alter(admin: AdminClient, topic: str, **settings: str) -> None:
     ]
     resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
     admin.incremental_alter_configs([resource])[resource].result()
+    while topic_configs(admin, topic)[entries[-1].name] != entries[-1].value:
+        time.sleep(0.02)  # until the brokers know of it
 
 
 def test_everything_is_created_as_stated(admin: AdminClient, specs: list[TopicSpec]) -> None:
