@@ -13,7 +13,7 @@ from consumer.kafka.errors import sentence
 from consumer.wire.codec import Unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     import redis
     from confluent_kafka import Message

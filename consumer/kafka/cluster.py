@@ -16,11 +16,21 @@ __all__ = ["AdminClient", "connect", "partitions_by_topic"]
 
 CONNECT_SECONDS = 10.0
 
+CONSUMERS_ONLY = ("session.", "heartbeat.", "max.poll.", "group.", "fetch.", "queued.", "auto.offset.", "check.crcs")
+PRODUCERS_ONLY = ("linger.", "batch.", "queue.", "compression.", "message.timeout.", "retries", "delivery.")
+"""What the names of properties begin with that the other kind of client complains about at its start."""
+
+
+def without(config: Mapping[str, Any], prefixes: tuple[str, ...]) -> dict[str, Any]:
+    """Return the properties whose names begin with none of these."""
+    return {name: value for name, value in config.items() if not name.startswith(prefixes)}
+
 
 def connect(config: Mapping[str, Any]) -> AdminClient:
     """Return an admin client that has met the cluster. Raises KafkaGone, in a sentence, where it cannot."""
     try:
-        admin = AdminClient(dict(config))
+        # Asking for a topic by name must not make one where brokers allow that.
+        admin = AdminClient({**without(config, CONSUMERS_ONLY), "allow.auto.create.topics": False})
     except KafkaException as problem:  # a property that does not exist, or a value that it cannot have
         raise KafkaGone(f"the Kafka client refuses its settings ({sentence(problem)}): see OPTOUT_KAFKA_*") from None
     partitions_by_topic(admin, config.get("bootstrap.servers", ""))

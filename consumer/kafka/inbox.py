@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from consumer.kafka.cluster import PRODUCERS_ONLY, without
 from consumer.kafka.errors import KafkaGone, Triage, sentence, triage
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class Inbox:
         """The assignment in force. Replaced, never changed, so that another thread can hold on to the one it saw."""
         self._consumer = Consumer(
             {
-                **config,
+                **without(config, PRODUCERS_ONLY),
                 "enable.auto.commit": False,
                 "enable.auto.offset.store": False,
                 "auto.offset.reset": "error",
@@ -232,7 +233,12 @@ class CommittedReader:
 
     def __init__(self, config: Mapping[str, Any], group: str) -> None:
         self._consumer = Consumer(
-            {**config, "group.id": group, "isolation.level": "read_committed", "enable.auto.commit": False}
+            {
+                **without(config, PRODUCERS_ONLY),
+                "group.id": group,
+                "isolation.level": "read_committed",
+                "enable.auto.commit": False,
+            }
         )
 
     def committed(self, partition: Partition, timeout: float) -> int | None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
+from consumer.kafka.cluster import CONSUMERS_ONLY, without
 from consumer.kafka.errors import KafkaGone, Triage, error_of, sentence, triage
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class LedgerProducer:
         self._on_error = on_error
         self._producer = Producer(
             {
-                **config,
+                **without(config, CONSUMERS_ONLY),
                 "enable.idempotence": True,
                 "acks": "all",
                 "message.timeout.ms": 0,  # never give up on a keyword
@@ -135,7 +136,7 @@ class TransactionalOutbox:
     def __init__(self, config: Mapping[str, Any], *, timeout: float = 10.0) -> None:
         self._timeout = timeout
         self._config = {
-            **config,
+            **without(config, CONSUMERS_ONLY),
             "transactional.id": f"optout-{secrets.token_hex(8)}",
             "transaction.timeout.ms": int(timeout * 1000),
             "message.timeout.ms": int(timeout * 1000),
@@ -244,7 +245,13 @@ class PlainOutbox:
         self._timeout = timeout
         self._failed: KafkaError | None = None
         self._producer = Producer(
-            {**config, "enable.idempotence": True, "acks": "all", "linger.ms": 5, "partitioner": "murmur2_random"}
+            {
+                **without(config, CONSUMERS_ONLY),
+                "enable.idempotence": True,
+                "acks": "all",
+                "linger.ms": 5,
+                "partitioner": "murmur2_random",
+            }
         )
 
     def _delivered(self, error: KafkaError | None, _message: Message) -> None:

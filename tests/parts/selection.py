@@ -50,11 +50,12 @@ def leave_out(config: pytest.Config, items: list[pytest.Item]) -> None:
 
 def verdict(session: pytest.Session) -> None:
     """Set the exit status: what is left out is in order on a laptop and never in CI, nor is a skipped test there."""
+    if session.exitstatus not in {pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED}:
+        return
     left_out = bool(session.config.stash.get(LEFT_OUT, None))
-    fine = session.exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED}
-    if available.in_ci() and (left_out or (fine and _skipped(session.config))):
+    if available.in_ci() and (left_out or _skipped(session.config)):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
-    elif left_out and fine:
+    elif left_out:
         session.exitstatus = pytest.ExitCode.OK
 
 

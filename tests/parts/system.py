@@ -230,6 +230,11 @@ class System(AbstractContextManager["System"]):
             values = {b: client.hget(f"optout:{{{b}.{self.buckets}}}:meta", field) for b in range(self.buckets)}
         return {b: int(value) if isinstance(value, bytes) else -1 for b, value in values.items()}
 
+    def flush_redis(self) -> None:
+        """Lose everything that Redis held."""
+        with redis.Redis.from_url(self.redis_url) as client:
+            client.flushdb()
+
     def members(self) -> set[oracle.Subscription]:
         """Return who is opted out, as the sets in Redis say it."""
         found = set()
