@@ -30,7 +30,9 @@ from consumer.kafka.offsets import Offsets
 from consumer.kafka.outbox import LedgerProducer, PlainOutbox, TransactionalOutbox
 from consumer.ledger import Ledger, LedgerFault
 from consumer.ops import logs
+from consumer.ops.complaints import Complaints
 from consumer.publisher import Publisher
+from consumer.settings import ConfigurationError
 from consumer.suppression.view import View
 from consumer.voucher import Voucher
 from consumer.wire import registry
@@ -51,13 +53,16 @@ SESSION_MS = 10_000
 
 
 def redis_client(settings: Settings, *, retries: int = 0) -> redis.Redis:
-    """Return a client of the view's Redis. It connects when first used."""
-    return redis.Redis.from_url(
-        settings.require_redis(),
-        socket_timeout=settings.redis_timeout,
-        socket_connect_timeout=settings.redis_timeout,
-        retry=Retry(NoBackoff(), retries),
-    )
+    """Return a client of the view's Redis. It connects when first used. Raises ConfigurationError."""
+    try:
+        return redis.Redis.from_url(
+            settings.require_redis(),
+            socket_timeout=settings.redis_timeout,
+            socket_connect_timeout=settings.redis_timeout,
+            retry=Retry(NoBackoff(), retries),
+        )
+    except ValueError as problem:
+        raise ConfigurationError(f"OPTOUT_REDIS_URL is not the URL of a Redis: {problem}") from None
 
 
 def guard(settings: Settings) -> Guard:
@@ -186,13 +191,10 @@ def _classify(settings: Settings, encoding: Codec) -> worker.Part:
         region=settings.region,
     )
 
-    def complain(reason: str) -> None:
-        log.warning("Kafka has trouble", reason=reason)
-
     def run(stop: threading.Event) -> None:
-        producer = LedgerProducer(client_config(settings), complain)
+        producer = LedgerProducer(client_config(settings), Complaints(log).kafka)
         classifier = Classifier(intake=intake, producer=producer, log=log)
-        inbox = Inbox(_consumer_config(settings, settings.classifiers), complain)
+        inbox = Inbox(_consumer_config(settings, settings.classifiers), Complaints(log).kafka)
         inbox.subscribe(settings.inbound, classifier)
         try:
             classifier.run(inbox, stop)
@@ -214,11 +216,8 @@ def _apply(
         confirmations=settings.confirmation_requested_topic if confirmations == "ours" else None,
     )
 
-    def complain(reason: str) -> None:
-        log.warning("Kafka has trouble", reason=reason)
-
     def run(stop: threading.Event) -> None:
-        inbox = Inbox(_consumer_config(settings, settings.appliers), complain)
+        inbox = Inbox(_consumer_config(settings, settings.appliers), Complaints(log).kafka)
         publisher = Publisher(
             view=view,
             inbox=inbox,

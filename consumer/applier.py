@@ -81,6 +81,7 @@ class Applier:
         self._log = log
         self._reading: dict[Partition, _Reading] = {}
         self._paused: set[Partition] = set()
+        self._begun: list[int] = []
         self._away = False
 
     # As the listener of the inbox
@@ -94,6 +95,7 @@ class Applier:
             starts = dict.fromkeys(partitions, 0)
         self._reading.update({partition: _Reading(start) for partition, start in starts.items()})
         self._paused.difference_update(partitions)
+        self._report_begun()
         self._log.info("buckets received", buckets=len(partitions), owned=len(self._reading))
         self._wake_voucher()
         return starts
@@ -144,6 +146,7 @@ class Applier:
             parts = self._parts(messages)
             if parts:
                 self._apply(parts)
+            self._report_begun()
         except ViewUnavailable as problem:
             self._leave(problem)
 
@@ -201,7 +204,7 @@ class Applier:
         """Go on where the bucket stands, whatever became of the batch."""
         bucket, position = partition.number, applied.applied
         if applied.status in (Status.MISSING, Status.DAMAGED):
-            position = self._begin(bucket, applied)
+            position = self._begin(bucket, damaged=applied.epoch if applied.status is Status.DAMAGED else None)
         elif applied.status is Status.REFUSED:
             self._log.warning("the view fell back; going on where it stands", bucket=bucket, at=position)
         reading = self._reading[partition]
@@ -209,13 +212,15 @@ class Applier:
         reading.seek = reading.seek or position != end
         reading.full = applied.waiting > MOST_WAITING
 
-    def _begin(self, bucket: int, applied: Applied) -> int:
-        damaged = applied.epoch if applied.status is Status.DAMAGED else None
-        self._log.warning(
-            "a bucket is begun at offset 0", bucket=bucket, because="lost keys" if damaged is not None else "not there"
-        )
-        self._wake_voucher()
+    def _begin(self, bucket: int, *, damaged: str | None) -> int:
+        self._begun.append(bucket)
         return self._view.begin(bucket, damaged=damaged, published=self._published(bucket))
+
+    def _report_begun(self) -> None:
+        if self._begun:
+            self._log.warning("buckets were not whole and are begun at offset 0", buckets=self._begun)
+            self._begun = []
+            self._wake_voucher()
 
     # Where the view stands
 
@@ -225,7 +230,7 @@ class Applier:
         return {partition: self._standing(partition.number, metas[partition.number]) for partition in partitions}
 
     def _standing(self, bucket: int, meta: Meta | None) -> int:
-        return meta.applied if meta else self._view.begin(bucket, published=self._published(bucket))
+        return meta.applied if meta else self._begin(bucket, damaged=None)
 
     def _look_at_doubted(self) -> None:
         doubted = self._doubted()
@@ -255,5 +260,6 @@ class Applier:
             reading = self._reading[partition]
             reading.position, reading.seek = position, True
         self._away = False
+        self._report_begun()
         self._log.info("Redis answers again: applying goes on", buckets=len(positions))
         self._wake_voucher()

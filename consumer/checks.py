@@ -34,8 +34,8 @@ def check_config() -> list[str]:
     for check in (_redis_faults, _kafka_faults):
         try:
             faults += check(settings)
-        except ConfigurationError:
-            pass  # said already
+        except ConfigurationError as wrong:
+            faults += [fault for fault in wrong.faults if fault not in faults]
         except FAULTS as fault:
             faults.append(str(fault))
     return faults
@@ -53,11 +53,7 @@ def _missing(settings: Settings) -> list[str]:
 
 def _redis_faults(settings: Settings) -> list[str]:
     try:
-        client = app.redis_client(settings)
-    except ValueError as problem:
-        return [f"OPTOUT_REDIS_URL is not a Redis URL: {problem}"]
-    try:
-        info = client.info()
+        info = app.redis_client(settings).info()
     except (redis.RedisError, OSError) as problem:
         return [f"Redis cannot be reached ({type(problem).__name__}): is it running, and is OPTOUT_REDIS_URL right?"]
     faults = []

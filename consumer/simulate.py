@@ -28,6 +28,10 @@ ACKNOWLEDGED_WITHIN = 30.0
 MANY = 1000
 
 
+class BadMessage(Exception):
+    """A line that describes no inbound message: what is wrong with it."""
+
+
 class Refused(Exception):
     """One sentence: why nothing, or no more, was published."""
 
@@ -49,11 +53,11 @@ def read_lines(stream: IO[str], name: str) -> Iterator[tuple[int, Mapping[str, A
 
 
 def message_of(value: Mapping[str, Any]) -> InboundMessage:
-    """Return the inbound message that a line describes. Raises UsageError that names the field, not its content."""
+    """Return the inbound message that a line describes. Raises BadMessage, which names the field and not its content."""
     known = InboundMessage.__dataclass_fields__
     for field in value:
         if field not in known:
-            raise click.UsageError(f"an inbound message has no field `{field[:40]}`: it has {', '.join(known)}")
+            raise BadMessage(f"an inbound message has no field `{field[:40]}`: it has {', '.join(known)}")
     given = {
         "message_id": uuid.uuid4().hex,
         "location_number": DEFAULT_LOCATION_NUMBER,
@@ -64,11 +68,11 @@ def message_of(value: Mapping[str, Any]) -> InboundMessage:
     }
     for field in known:
         if field not in given:
-            raise click.UsageError(f"an inbound message needs `{field}`")
+            raise BadMessage(f"an inbound message needs `{field}`")
         wanted = int if field == "received_at" else str
         optional = field == "provider_opt_out_type" and given[field] is None
         if not (optional or isinstance(given[field], wanted)) or isinstance(given[field], bool):
-            raise click.UsageError(
+            raise BadMessage(
                 f"`{field}` of an inbound message must be {'a number' if wanted is int else 'a text'}"
             )
     return InboundMessage(**given)

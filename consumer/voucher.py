@@ -16,6 +16,7 @@ from consumer.kafka.inbox import Partition
 from consumer.kafka.offsets import OffsetsUnavailable
 from consumer.kafka.topics import TopicError
 from consumer.ledger import LedgerFault
+from consumer.ops.complaints import Complaints
 from consumer.suppression.scripts import ViewUnavailable
 from consumer.suppression.view import Status
 
@@ -32,8 +33,10 @@ if TYPE_CHECKING:
 VOUCH_EVERY = 1.0
 AUDIT_EVERY = 300.0
 """Seconds after which a bucket's content is counted again; it is counted at once under a new identity."""
-COMPLAIN_EVERY = 30.0
-"""Seconds between two log lines that say the same."""
+IDENTIFY_EVERY = 30.0
+"""Seconds after which Kafka is asked again whether the ledger is the topic that it was."""
+LATE_MS = 30_000
+"""How old the time that is vouched for may be before a line in the log names what holds it back."""
 
 
 class Voucher:
@@ -67,7 +70,7 @@ class Voucher:
         self._freshness: Freshness[Partition] = Freshness()
         self._server: Server | None = None
         self._audited: dict[int, tuple[str, float]] = {}
-        self._complained: dict[str, float] = {}
+        self._complaints = Complaints(log)
         self._wake = threading.Event()
 
     def wake(self) -> None:
@@ -86,9 +89,9 @@ class Voucher:
             try:
                 self.vouch()
             except ViewUnavailable as problem:
-                self._complain("not vouching: Redis cannot answer", reason=str(problem))
+                self._complaints.say("not vouching: Redis cannot answer", reason=str(problem))
             except OffsetsUnavailable as problem:
-                self._complain("not vouching: Kafka cannot answer", reason=str(problem))
+                self._complaints.say("not vouching: Kafka cannot answer", reason=str(problem))
             self._wake.wait(VOUCH_EVERY)
             self._wake.clear()
 
@@ -152,9 +155,9 @@ class Voucher:
         starts, ends = self._offsets.starts(partitions), self._offsets.ends(partitions)
         bounds = {partition: Bounds(starts[partition], ends[partition]) for partition in partitions}
         fresh = self._freshness.reached(server.time, committed, bounds)
-        if fresh is None or server.time - fresh > COMPLAIN_EVERY * 1000:
+        if fresh is None or server.time - fresh > LATE_MS:
             held_by = [f"{topic} [{number}]" for topic, number in sorted(self._freshness.holding)[:5]]
-            self._complain("freshness is held back by inbound that is not in the ledger yet", partitions=held_by)
+            self._complaints.say("freshness is held back by inbound that is not in the ledger yet", partitions=held_by)
         return fresh
 
     def _ends(self, metas: Mapping[int, Meta], published: Mapping[int, int]) -> dict[int, int]:
@@ -167,7 +170,7 @@ class Voucher:
         return {partition.number: end for partition, end in ends.items()}
 
     def _check_topic_id(self) -> None:
-        if self._topic_id is None or time.monotonic() - self._topic_checked < COMPLAIN_EVERY:
+        if self._topic_id is None or time.monotonic() - self._topic_checked < IDENTIFY_EVERY:
             return
         try:
             found = self._topic_id()
@@ -182,17 +185,11 @@ class Voucher:
 
     def _report(self, statuses: Mapping[int, Status], missing: Sequence[int]) -> None:
         if Status.EVICTS in statuses.values():
-            self._complain("not vouching: this Redis may evict keys; set maxmemory-policy to noeviction")
+            self._complaints.say("not vouching: this Redis may evict keys; set maxmemory-policy to noeviction")
         moved = [bucket for bucket, status in statuses.items() if status in (Status.BEHIND, Status.CHANGED)]
         if moved or missing:
             with self._lock:
                 self._doubted.update(moved, missing)
-
-    def _complain(self, event: str, **fields: object) -> None:
-        now = time.monotonic()
-        if now - self._complained.get(event, -COMPLAIN_EVERY) >= COMPLAIN_EVERY:
-            self._complained[event] = now
-            self._log.warning(event, **fields)
 
 
 def check_ledger(partition: Partition, start: int, end: int, meta: Meta, published: Mapping[int, int]) -> None:

@@ -24,7 +24,7 @@ T = TypeVar("T")
 TIMEOUT_S = 15.0
 """How long one call of the admin client may take."""
 
-PROPAGATION_S = 3.0
+PROPAGATION_S = 10.0
 """How long a broker may say that it does not know a topic which another one has created."""
 
 LEDGER_REPLICATION = 3

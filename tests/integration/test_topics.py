@@ -21,6 +21,8 @@ from consumer.kafka.topics import TopicError, create_missing, ledger_faults, loa
 from consumer.wire.schemas import schemas_directory
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from consumer.kafka.topics import TopicSpec
     from tests.parts.kafka import Kafka
 
@@ -153,9 +155,11 @@ def test_topic_made_anew_has_another_id(admin: AdminClient, ledger: TopicSpec) -
 
 
 @pytest.mark.parametrize("ask", [topic_id, topic_configs])
-def test_missing_topic_is_said(admin: AdminClient, topic_prefix: str, ask: object) -> None:
+def test_missing_topic_is_said(
+    monkeypatch: pytest.MonkeyPatch, admin: AdminClient, topic_prefix: str, ask: Callable[[AdminClient, str], object]
+) -> None:
     """A topic that does not exist is named, with the command that creates it."""
-    assert callable(ask)
+    monkeypatch.setattr("consumer.kafka.topics.PROPAGATION_S", 0.1)
     with pytest.raises(TopicError, match=rf"{topic_prefix}nowhere, which does not exist: run `optout topics create`"):
         ask(admin, f"{topic_prefix}nowhere")
 
