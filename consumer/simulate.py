@@ -53,7 +53,7 @@ def read_lines(stream: IO[str], name: str) -> Iterator[tuple[int, Mapping[str, A
 
 
 def message_of(value: Mapping[str, Any]) -> InboundMessage:
-    """Return the inbound message that a line describes. Raises BadMessage, which names the field and not its content."""
+    """Return the inbound message that a line describes. Raises BadMessage, naming the field and not its content."""
     known = InboundMessage.__dataclass_fields__
     for field in value:
         if field not in known:
@@ -72,9 +72,7 @@ def message_of(value: Mapping[str, Any]) -> InboundMessage:
         wanted = int if field == "received_at" else str
         optional = field == "provider_opt_out_type" and given[field] is None
         if not (optional or isinstance(given[field], wanted)) or isinstance(given[field], bool):
-            raise BadMessage(
-                f"`{field}` of an inbound message must be {'a number' if wanted is int else 'a text'}"
-            )
+            raise BadMessage(f"`{field}` of an inbound message must be {'a number' if wanted is int else 'a text'}")
     return InboundMessage(**given)
 
 
@@ -96,12 +94,16 @@ def simulate(settings: Settings, values: Iterable[Mapping[str, Any]], *, show_pr
     encoding = app.codec(settings)
     producer = LedgerProducer(app.client_config(settings), lambda _reason: None)
     sent = 0
-    for sent, message in enumerate(map(message_of, _progress(values, shown=show_progress)), 1):
-        key = subscription_key(message.location_id, message.patient_number)
+    for value in _progress(values, shown=show_progress):
         try:
-            producer.write(Outgoing(topic, key.encode(), encoding.encode(message)))
-        except ValueError as problem:
-            raise Refused(f"message {sent} cannot be published: {problem}") from None
+            message = message_of(value)
+            key = subscription_key(message.location_id, message.patient_number).encode()
+            record = Outgoing(topic, key, encoding.encode(message))
+        except (BadMessage, ValueError) as problem:
+            producer.flush(ACKNOWLEDGED_WITHIN)
+            raise click.UsageError(f"message {sent + 1}: {problem}; the {sent} before it were published") from None
+        producer.write(record)
+        sent += 1
     if not producer.flush(ACKNOWLEDGED_WITHIN):
         raise KafkaGone(f"Kafka did not acknowledge every message within {ACKNOWLEDGED_WITHIN:.0f} s")
     return sent

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
 
@@ -82,9 +82,10 @@ def dead_letters_of(messages: Iterable[Message], codec: Codec) -> Counter[DeadLe
     """Return the dead letters, each once by where it stood on the inbound topic."""
     origins = {}
     for message in messages:
-        headers = dict(message.headers() or [])
+        headers: dict[str, Any] = dict(message.headers() or [])
         origin = tuple(headers.get(f"__connect.errors.{name}") for name in ("topic", "partition", "offset"))
-        origins[origin] = (_text(headers.get("optout.reason")), _record(_value(message), codec))
+        reason = bytes(headers.get("optout.reason", b"")).decode(errors="replace")
+        origins[origin] = (reason, _record(_value(message), codec))
     return Counter(origins.values())
 
 
@@ -112,10 +113,11 @@ def confirmed(
 
 def members(client: redis.Redis) -> frozenset[Subscription]:
     """Return everybody in the suppression sets, whatever bucket they stand in."""
-    found = set()
-    for key in client.scan_iter(match="optout:*:set:*"):
+    found: set[Subscription] = set()
+    for key in client.scan_iter(match="optout:*:set:*", count=1000):
         location = key.decode().partition(":set:")[2]
-        found.update((location, f"+{digits.decode()}") for digits in client.smembers(key))
+        digits: Any = client.smembers(key)
+        found.update((location, f"+{member.decode()}") for member in digits)
     return frozenset(found)
 
 
@@ -132,9 +134,5 @@ def _record(value: bytes, codec: Codec) -> Record:
 
 
 def _value(message: Message) -> bytes:
-    value = message.value()
-    return value.encode() if isinstance(value, str) else value or b""
-
-
-def _text(header: str | bytes | None) -> str:
-    return header.decode(errors="replace") if isinstance(header, bytes) else header or ""
+    value: Any = message.value()  # the client promises text as well, which no raw consumer returns
+    return bytes(value or b"")

@@ -55,7 +55,7 @@ DEADLINE_S = 25.0
 """For everything between the start of the workers and the last look, together."""
 LOOK_EVERY_S = 0.05
 REDIS_TIMEOUT_S = 5.0
-SHOWN_CHANGES = 5
+EXAMPLES = 5
 
 
 class Unfinished(EmbeddedError):
@@ -68,8 +68,8 @@ def demo() -> int:
     Everything that it starts ends with it, also on Ctrl-C.
     """
     began = time.monotonic()
-    click.echo("This is the whole path on an embedded Kafka and a Redis, with nothing of yours touched.")
-    click.echo("The embedded Kafka is for trying out: it keeps nothing and is not exactly-once, as a real one is.")
+    click.echo("The whole path, from patients' texts to sends, on an embedded Kafka.")
+    click.echo("That Kafka is for trying out: it keeps nothing, and unlike a real one it is not exactly-once.")
     specs = demo_topics()
     with EmbeddedStack({spec.name: spec.partitions for spec in specs.values()}) as stack:
         play = Play(stack, specs)
@@ -105,7 +105,8 @@ class Play:
         self._deadline = time.monotonic() + DEADLINE_S
         try:
             self._workers += [self._stack.start_worker((), {"OPTOUT_CONFIRMATIONS": "ours"}) for _ in range(WORKERS)]
-            click.echo(f"Started: Kafka, Redis, and {WORKERS} workers, each a process of its own.")
+            server = self._stack.redis.executable.name if self._stack.redis else "the one given"
+            click.echo(f"Started: Kafka, Redis ({server}), and {WORKERS} workers, each a process of its own.")
             records = texts(time.time_ns() // 1_000_000)
             self._publish(records)
             self._wait_until_told()
@@ -124,7 +125,7 @@ class Play:
         if not producer.flush(self._left()):
             raise Unfinished(f"the embedded Kafka did not take all texts within {DEADLINE_S:.0f} s")
         click.echo(
-            f"In: {len(records)} records, texts of {len(PATIENTS)} patients at {len(LOCATIONS)} locations: keywords in "
+            f"In: {len(records)} records, texts to {len(LOCATIONS)} locations: keywords in "
             "many spellings, twice and out of order, retired words, near misses, talk, and some that nobody can read."
         )
 
@@ -140,7 +141,7 @@ class Play:
         """Wait until all that was published is in force in Redis, and then until every change of it is told."""
         began = time.monotonic()
         seconds, microseconds = self._redis.time()
-        published = seconds * 1000 + microseconds // 1000 + 1
+        published = seconds * 1000 + microseconds // 1000 + 1  # all was taken before this millisecond began
         self._wait(lambda: self._fresh() >= published, "everything that came in to be in force in Redis")
         click.echo(f"In force: the guard knows everything that came in, after {time.monotonic() - began:.1f} s.")
         self._wait(lambda: observation.outboxes_are_empty(self._redis), "every change to be told on its topic")
@@ -196,10 +197,9 @@ class Play:
         wanted = expected(records)
         self.counts = counted(len(records), wanted, found)
         counts = self.counts
-        changes = [(who, status) for who, made in found.changes.items() for _, status in made]
-        click.echo(f"Changed: {counts['opted_out']} times opted out, {counts['opted_in']} times in again. Among them:")
-        for (location, number), status in changes[:SHOWN_CHANGES]:
-            click.echo(f"  {masked(number)} at {location}: {status}")
+        click.echo(f"Changed: {counts['opted_out']} times opted out, {counts['opted_in']} times in again. For example:")
+        for (location, number), made in sorted(found.changes.items())[:EXAMPLES]:
+            click.echo(f"  {masked(number)} at {location}: {', then '.join(status for _, status in made)}")
         click.echo(
             f"No change: {counts['ignored']} texts. Dead letters: {counts['dead_lettered']}. "
             f"Confirmations to be sent: {counts['confirmations']}."

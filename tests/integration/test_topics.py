@@ -9,13 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from confluent_kafka.admin import (  # type: ignore[attr-defined] # public all the same
-    AdminClient,
-    AlterConfigOpType,
-    ConfigEntry,
-    ConfigResource,
-    ResourceType,
-)
+from confluent_kafka.admin import AdminClient
 
 from consumer.kafka.topics import TopicError, create_missing, ledger_faults, load, topic_configs, topic_id
 from consumer.wire.schemas import schemas_directory
@@ -42,17 +36,6 @@ def specs(topic_prefix: str) -> list[TopicSpec]:
 @pytest.fixture
 def ledger(specs: list[TopicSpec]) -> TopicSpec:
     return next(spec for spec in specs if spec.is_ledger)
-
-
-def alter(admin: AdminClient, topic: str, **settings: str) -> None:
-    entries = [
-        ConfigEntry(key.replace("_", "."), value, incremental_operation=AlterConfigOpType.SET)
-        for key, value in settings.items()
-    ]
-    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
-    admin.incremental_alter_configs([resource])[resource].result()
-    while topic_configs(admin, topic)[entries[-1].name] != entries[-1].value:
-        time.sleep(0.02)  # until the brokers know of it
 
 
 def replicas_by_partition(admin: AdminClient, topic: str) -> dict[int, int]:
@@ -114,16 +97,14 @@ def test_sound_ledger_has_no_faults(admin: AdminClient, ledger: TopicSpec) -> No
 
 def test_every_fault_of_a_ledger_is_said(admin: AdminClient, ledger: TopicSpec) -> None:
     """Each way in which a ledger can lose records or mix buckets up is a sentence; only few replicas are lifted."""
-    create_missing(admin, [replace(ledger, partitions=2, replication=1, configs={})], unsafe_ledger=True)
-    alter(
-        admin,
-        ledger.name,
-        cleanup_policy="compact",
-        retention_ms="604800000",
-        retention_bytes="1000000",
-        min_insync_replicas="1",
-        unclean_leader_election_enable="true",
-    )
+    settings = {
+        "cleanup.policy": "compact",
+        "retention.bytes": "1000000",
+        "min.insync.replicas": "1",
+        "unclean.leader.election.enable": "true",
+    }
+    poor = replace(ledger, partitions=2, replication=1, retention_days=7, configs=settings)
+    create_missing(admin, [poor], unsafe_ledger=True)
     name = f"the ledger {ledger.name}"
     partitions = "2 partitions and 64 buckets are configured: they must be the same, and a ledger's partitions are"
     kept = [
