@@ -78,6 +78,8 @@ def read_or_unreadable(kind: type[Any], value: bytes) -> Any:
     try:
         return CODEC.decode(kind, value)
     except Unreadable as problem:
+        assert problem.__cause__ is None
+        assert problem.__context__ is None or problem.__suppress_context__  # the library's error holds the bytes
         told = "".join(traceback.format_exception(problem)) + repr(problem) + repr(vars(problem))
         assert SECRET_BODY not in told
         assert SECRET_NUMBER not in told

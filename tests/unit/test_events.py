@@ -70,7 +70,7 @@ def test_only_the_patient_can_opt_in() -> None:
     for source in (Source.IMPORT, Source.PROVIDER_BLOCK):
         requested = RequestedOptOut(source=source, keyword="START")
         assert requested.action is Action.OPT_OUT
-        with pytest.raises(AttributeError):
+        with pytest.raises((AttributeError, TypeError)):
             requested.action = Action.OPT_IN  # type: ignore[misc]
     with pytest.raises(TypeError):
         RequestedOptOut(source=Source.IMPORT, action=Action.OPT_IN)  # type: ignore[call-arg]
@@ -84,7 +84,7 @@ def test_a_patients_word_is_the_patients() -> None:
     assert keyword.source is Source.PATIENT_KEYWORD
     with pytest.raises(FrozenInstanceError):
         keyword.action = Action.OPT_OUT  # type: ignore[misc]
-    with pytest.raises(AttributeError):
+    with pytest.raises((AttributeError, TypeError)):
         keyword.source = Source.IMPORT  # type: ignore[misc]
 
 
