@@ -127,6 +127,8 @@ class Publisher:
             else:
                 self._check(bucket, offset, meta)
                 self._known[bucket] = offset
+        # A view that fell back and was replayed may hold changes that were told long ago.
+        self._view.trim({bucket: self._known[bucket] for bucket in buckets - unknown})
         return unknown
 
     def _check(self, bucket: int, committed: int, meta: Meta | None) -> None:

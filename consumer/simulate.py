@@ -12,6 +12,7 @@ import click
 
 from consumer import app
 from consumer.domain.events import InboundMessage, subscription_key
+from consumer.embedded.stack import MARKER_TOPIC
 from consumer.kafka.cluster import partitions_by_topic
 from consumer.kafka.errors import KafkaGone
 from consumer.kafka.outbox import LedgerProducer, Outgoing
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
     from consumer.settings import Settings
 
-TRIAL_MARKER = "optout.simulation-allowed"
-"""A topic of this name says that a cluster is for trying out."""
 DEFAULT_LOCATION_NUMBER = "+12025550100"
 ACKNOWLEDGED_WITHIN = 30.0
 MANY = 1000
@@ -83,7 +82,7 @@ def simulate(settings: Settings, values: Iterable[Mapping[str, Any]], *, show_pr
     """
     admin = app.admin_client(settings)
     topics = partitions_by_topic(admin)
-    if TRIAL_MARKER not in topics and not settings.allow_simulation:
+    if MARKER_TOPIC not in topics and not settings.allow_simulation:
         raise Refused(
             "this cluster is not one for trying out, and made-up texts could opt real patients out or in: if that is "
             "what you want, set OPTOUT_ALLOW_SIMULATION=1"

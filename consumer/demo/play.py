@@ -140,6 +140,7 @@ class Play:
     def _wait_until_told(self) -> None:
         """Wait until all that was published is in force in Redis, and then until every change of it is told."""
         began = time.monotonic()
+        click.echo("Waiting: the embedded Kafka takes some seconds to share its partitions out among the workers.")
         seconds, microseconds = self._redis.time()
         published = seconds * 1000 + microseconds // 1000 + 1  # all was taken before this millisecond began
         self._wait(lambda: self._fresh() >= published, "everything that came in to be in force in Redis")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from consumer.domain.events import Action
 
 IMPLAUSIBLE_AGE_MS = 7 * 24 * 60 * 60 * 1000
-"""A provider's date this far before Kafka's is taken for a broken clock, not for a late delivery."""
+"""Two dates this far apart are taken for a broken clock, not for a late delivery."""
 
 CLOCK_SKEW_MS = 5_000
 """By how much Kafka's clock may run ahead of the classifier's before an opt-in goes to review."""
@@ -33,12 +33,14 @@ def event_time(action: Action, received_at: int, kafka_timestamp: int, now: int)
     """
     if kafka_timestamp < 0:
         kafka_timestamp = now
-    implausible = kafka_timestamp - received_at > IMPLAUSIBLE_AGE_MS
+    late = kafka_timestamp - received_at > IMPLAUSIBLE_AGE_MS
     if action is Action.OPT_OUT:
-        return (
-            EventTime(kafka_timestamp, corrected=True) if implausible else EventTime(min(received_at, kafka_timestamp))
-        )
-    if implausible or kafka_timestamp > now + CLOCK_SKEW_MS:
+        if late:
+            return EventTime(kafka_timestamp, corrected=True)
+        if received_at - kafka_timestamp > IMPLAUSIBLE_AGE_MS and received_at <= now + CLOCK_SKEW_MS:
+            return EventTime(received_at, corrected=True)  # a sender's clock that Kafka took over is years behind
+        return EventTime(min(received_at, kafka_timestamp))
+    if late or kafka_timestamp > now + CLOCK_SKEW_MS:
         return None
     # Within the allowed skew an opt-in still never counts as later than it was read.
     return EventTime(min(received_at, kafka_timestamp, now))

@@ -92,27 +92,32 @@ class Keywords:
             )
             for word, action in pack.words.items()
         }
-        self._hints = frozenset(self._by_form) | {normal_form(word) for word in RETIRED}
+        opt_outs = [word for word, action in pack.words.items() if action is Action.OPT_OUT]
+        self._alone = {normal_form(word): word for word in (*opt_outs, *RETIRED)}
+        self._anywhere = {form: word for form, word in self._alone.items() if word in {*opt_outs, "UNSUB"} - _EVERYDAY}
 
     def recognise(self, body: str) -> Keyword | None:
         """Return the keyword that this body is, or None for talk."""
         return self._by_form.get(normal_form(body))
 
     def near_miss(self, body: str) -> str | None:
-        """Return the word of ours, or the retired one, that this body reads like without being a keyword; else None.
+        """Return the word that this body reads like without being a keyword, as in "Stop.", "stop messages", "UNSUB".
 
-        A near miss changes nothing; it is what staff may want to see: "stop messages", "Stop.", "please unsubscribe
-        me", "UNSUB". Longer texts are talk: "please stop by the pharmacy and pick up ..." says nothing of messages.
+        A near miss changes nothing; it is what staff may want to see. None for talk: longer texts ("please stop by the
+        pharmacy and pick up ..."), and the words that answer reminders every day ("yes please", "cancel my 3pm").
         """
         form = normal_form(body)
         if len(form) > _NEAR_MISS_LENGTH or form in self._by_form:
             return None
         words = _WORD.findall(form)
-        if not 0 < len(words) <= _NEAR_MISS_WORDS:
+        if len(words) == 1:
+            return self._alone.get(words[0])
+        if len(words) > _NEAR_MISS_WORDS:
             return None
-        return next((word.upper() for word in words if word in self._hints), None)
+        return next((self._anywhere[word] for word in words if word in self._anywhere), None)
 
 
 _NEAR_MISS_LENGTH = 40
 _NEAR_MISS_WORDS = 4
+_EVERYDAY = frozenset({"CANCEL", "END", "QUIT"})
 _WORD = re.compile(r"\w+")

@@ -3,28 +3,51 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import redis
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, IsolationLevel, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from structlog.testing import CapturingLogger
 
-from consumer.domain.events import InboundMessage
+from consumer.applier import Applier
+from consumer.changes import Changes
+from consumer.classifier import Classifier
+from consumer.domain.buckets import bucket_of
+from consumer.domain.events import InboundMessage, KeywordRecord, Origin, PatientKeyword
+from consumer.domain.keywords import Keywords
 from consumer.embedded.process import end, spawn
+from consumer.guard import Guard
+from consumer.intake import Intake, Topics
+from consumer.kafka import topics
+from consumer.kafka.inbox import CommittedReader, Inbox
+from consumer.kafka.outbox import LedgerProducer, TransactionalOutbox
+from consumer.ledger import Ledger
+from consumer.publisher import Publisher
+from consumer.suppression.view import Batch, View
 from consumer.wire.codec import Codec
 from consumer.wire.schemas import Schemas
 from tests.parts import oracle
+from tests.parts.kafka import Kafka
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
+
+    from structlog.typing import FilteringBoundLogger
+
+    from consumer.kafka.outbox import Outgoing, Publishing
 
 TOPICS = {
     "inbound": "sms.inbound",
@@ -36,6 +59,11 @@ TOPICS = {
     "requests": "sms.opt-out-requested",
 }
 COMMAND = [sys.executable, "-m", "consumer"]
+LEDGER_SETTINGS = {"retention.ms": "-1", "retention.bytes": "-1", "message.timestamp.type": "CreateTime"}
+
+_silent = logging.getLogger("tests.parts.system")
+_silent.addHandler(logging.NullHandler())
+_silent.propagate = False
 
 
 def inbound(location: str, number: str, body: str, **fields: Any) -> dict[str, Any]:
@@ -59,6 +87,50 @@ def wait_for(what: str, condition: Callable[[], object], seconds: float = 30.0) 
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
         time.sleep(0.05)
+
+
+def location_in(bucket: int, buckets: int, number: int = 0) -> str:
+    """Return the name of a location of this bucket; `number` tells several apart."""
+    names = (f"loc-{number}-{i}" for i in range(100 * buckets))
+    return next(name for name in names if bucket_of(name, buckets) == bucket)
+
+
+class Watched:
+    """A real part, and what a test does right before or after some of its methods."""
+
+    def __init__(
+        self, part: object, *, before: Mapping[str, Callable[[], object]] | None = None, **after: Callable[[], object]
+    ) -> None:
+        self._part = part
+        self._before = before or {}
+        self._after = after
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._part, name)
+        if name not in self._before and name not in self._after:
+            return found
+
+        def call(*arguments: Any, **named: Any) -> Any:
+            if name in self._before:
+                self._before[name]()
+            answer = found(*arguments, **named)
+            if name in self._after:
+                self._after[name]()
+            return answer
+
+        return call
+
+
+class Rounds(threading.Event):
+    """Lets a loop that runs until it is told to stop go round so many times."""
+
+    def __init__(self, rounds: int) -> None:
+        super().__init__()
+        self._left = rounds
+
+    def is_set(self) -> bool:
+        self._left -= 1
+        return self._left < 0
 
 
 class Worker:
@@ -116,10 +188,11 @@ class System(AbstractContextManager["System"]):
             "OPTOUT_DEAD_LETTER_TOPIC": self.topics["dead"],
             "OPTOUT_OPT_OUT_REQUESTED_TOPIC": self.topics["requests"],
         }
-        self.admin = AdminClient({"bootstrap.servers": bootstrap})
+        self.admin = AdminClient({"bootstrap.servers": bootstrap, "logger": _silent})
         if len(self.admin.list_topics(timeout=10).brokers) < 3:
             self.environment["OPTOUT_UNSAFE_LEDGER"] = "1"
-        self._codec = Codec(Schemas())
+        self.codec = Codec(Schemas())
+        self._ledger: Ledger | None = None
 
     def __exit__(
         self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
@@ -143,6 +216,12 @@ class System(AbstractContextManager["System"]):
         done = self.run("topics", "create")
         assert done.returncode == 0, done.stderr
 
+    def make_topics(self, **partitions: int) -> None:
+        """Create only some of them, by role, with so many partitions: for tests that run no whole worker."""
+        for role, number in partitions.items():
+            settings = LEDGER_SETTINGS if role == "ledger" else {}
+            Kafka(self.bootstrap).create_topic(self.topics[role], number, settings)
+
     def start_worker(self, *arguments: str, **settings: str) -> Worker:
         """Start a worker process."""
         log = self.folder / f"worker-{len(self.workers)}.log"
@@ -155,7 +234,7 @@ class System(AbstractContextManager["System"]):
         """Publish inbound messages keyed by subscription, and raw bytes, and wait until Kafka has them."""
         producer = Producer({"bootstrap.servers": self.bootstrap, "linger.ms": 5, "enable.idempotence": True})
         for message in messages:
-            value = self._codec.encode(InboundMessage(**message))
+            value = self.codec.encode(InboundMessage(**message))
             key = f"{message['location_id']}:{message['patient_number']}"
             while True:
                 try:
@@ -243,3 +322,197 @@ class System(AbstractContextManager["System"]):
                 location = key.decode().split(":set:", 1)[1]
                 found |= {(location, f"+{member.decode()}") for member in client.smembers(key)}
         return found
+
+    # For tests that run the product's parts in their own process
+
+    def client(self, **properties: Any) -> dict[str, Any]:
+        """Return the properties of a Kafka client, with a session that ends soon."""
+        return {
+            "bootstrap.servers": self.bootstrap,
+            "logger": _silent,
+            "session.timeout.ms": 3000,
+            "heartbeat.interval.ms": 300,
+            **properties,
+        }
+
+    @property
+    def ledger(self) -> Ledger:
+        """The ledger as this deployment's applier sees it."""
+        if self._ledger is None:
+            self._ledger = Ledger(
+                topic=self.topics["ledger"],
+                topic_id=topics.topic_id(self.admin, self.topics["ledger"]),
+                buckets=self.buckets,
+                group=f"{self.group}.apply",
+                decode=lambda value: self.codec.decode(KeywordRecord, value),
+            )
+        return self._ledger
+
+    def redis(self) -> redis.Redis:
+        """Return a client as the worker has it: it waits for two seconds and tries once."""
+        retry = Retry(NoBackoff(), 0)
+        return redis.Redis.from_url(self.redis_url, socket_timeout=2, socket_connect_timeout=2, retry=retry)
+
+    def view(self) -> View:
+        """Return the view of the ledger's buckets."""
+        return View(self.redis(), buckets=self.buckets, log=self.ledger.log)
+
+    def guard(self) -> Guard:
+        """Return a guard that accepts any age."""
+        return Guard(self.redis(), buckets=self.buckets, max_staleness=None)
+
+    def line(self, location: str, number: str, word: str, at: int | None = None) -> bytes:
+        """Return what the classifier writes into the ledger for this keyword."""
+        keyword = Keywords().recognise(word)
+        assert keyword is not None
+        now = time.time_ns() // 1_000_000
+        record = KeywordRecord(
+            location_id=location,
+            patient_number=number,
+            location_number="+12025550100",
+            cause=PatientKeyword(
+                action=keyword.action,
+                keyword=keyword.word,
+                raw_body=word,
+                rule=keyword.rule,
+                pack=keyword.pack,
+                pack_version=keyword.pack_version,
+            ),
+            event_time=now if at is None else at,
+            recorded_at=now,
+            origin=Origin(
+                topic=self.topics["inbound"],
+                partition=0,
+                offset=0,
+                message_id=os.urandom(8).hex(),
+                received_at=now,
+                kafka_timestamp=now,
+            ),
+        )
+        return self.codec.encode(record)
+
+    def append(self, *keywords: tuple[str, str, str]) -> None:
+        """Write keywords (location, number, word) to the ledger, each a millisecond after the one before."""
+        now = time.time_ns() // 1_000_000 - len(keywords)
+        self.write(
+            "ledger",
+            *(
+                (bucket_of(location, self.buckets), self.line(location, number, word, now + i))
+                for i, (location, number, word) in enumerate(keywords)
+            ),
+        )
+
+    def write(self, role: str, *records: tuple[int, bytes]) -> None:
+        """Write records (partition, bytes) to a topic and wait until Kafka has them."""
+        producer = Producer({"bootstrap.servers": self.bootstrap, "logger": _silent, "enable.idempotence": True})
+        for partition, value in records:
+            producer.produce(self.topics[role], value, partition=partition)
+        assert producer.flush(30) == 0
+
+    def commit(self, stage: str, role: str, offsets: Mapping[int, int]) -> None:
+        """Set the offsets of a stage's group by hand; it must have no members."""
+        asked = [TopicPartition(self.topics[role], partition, offset) for partition, offset in offsets.items()]
+        groups = [ConsumerGroupTopicPartitions(f"{self.group}.{stage}", asked)]
+        for future in self.admin.alter_consumer_group_offsets(groups).values():
+            assert all(place.error is None for place in future.result(10).topic_partitions)
+
+
+class Applying:
+    """An applier with its publisher, in this process and moved by hand: a test decides what comes between two steps."""
+
+    def __init__(
+        self,
+        system: System,
+        *,
+        view: View | None = None,
+        outbox: Publishing | None = None,
+        doubted: Callable[[], set[int]] = set,
+        **properties: Any,
+    ) -> None:
+        self.logger = CapturingLogger()
+        self.view = view or system.view()
+        self.inbox = Inbox(system.client(**properties) | {"group.id": system.ledger.group}, lambda _: None)
+        self.outbox = outbox or TransactionalOutbox(system.client())
+        self.committed = CommittedReader(system.client(), system.ledger.group)
+        changes = Changes(
+            system.ledger,
+            system.codec,
+            changed=system.topics["changed"],
+            confirmations=None,
+        )
+        log = cast("FilteringBoundLogger", self.logger)
+        self.publisher = Publisher(
+            view=self.view,
+            inbox=self.inbox,
+            committed=self.committed,
+            outbox=self.outbox,
+            render=changes.records,
+            ledger=system.ledger.topic,
+            log=log,
+        )
+        self.applier = Applier(
+            view=self.view,
+            ledger=system.ledger,
+            published=self.publisher.published,
+            changed=self.publisher.notice,
+            doubted=doubted,
+            wake_voucher=lambda: None,
+            log=log,
+        )
+        self.inbox.subscribe([system.ledger.topic], self.applier)
+
+    @property
+    def owned(self) -> set[int]:
+        """The buckets that it owns, as far as it knows."""
+        return {partition.number for partition in self.inbox.owned}
+
+    def apply(self, rounds: int = 1) -> None:
+        """Go round the applier's loop."""
+        self.applier.run(self.inbox, Rounds(rounds))
+
+    def publish(self) -> bool:
+        """Publish what waits; False when it could not."""
+        return self.publisher.publish_waiting()
+
+    def said(self) -> list[str]:
+        """Return what it logged, in short."""
+        return [str(call.args[0]) for call in self.logger.calls]
+
+    def die(self) -> None:
+        """Leave the group at once, as a dead process would in the end; its transaction, if one is open, stays open."""
+        self.inbox.close()
+        self.committed.close()
+
+
+class Classifying:
+    """A classifier in this process, moved by hand."""
+
+    def __init__(self, system: System, *topics: str, now: Callable[[], int] | None = None) -> None:
+        self.logger = CapturingLogger()
+        intake = Intake(
+            codec=system.codec,
+            keywords=Keywords(),
+            topics=Topics(
+                ledger=system.topics["ledger"],
+                reviews=system.topics["reviews"],
+                dead_letters=system.topics["dead"],
+                requests=system.topics["requests"],
+            ),
+            buckets=system.buckets,
+            region="US",
+            **({} if now is None else {"now": now}),
+        )
+        self.producer = LedgerProducer(system.client(), lambda _: None)
+        self.classifier = Classifier(
+            intake=intake, producer=self.producer, log=cast("FilteringBoundLogger", self.logger)
+        )
+        self.inbox = Inbox(system.client() | {"group.id": f"{system.group}.classify"}, lambda _: None)
+        self.inbox.subscribe(topics or [system.topics["inbound"]], self.classifier)
+
+    def classify(self, rounds: int = 1) -> None:
+        """Go round the classifier's loop and commit, as it does at its end."""
+        self.classifier.run(self.inbox, Rounds(rounds))
+
+    def close(self) -> None:
+        """Leave the group, committing what is acknowledged."""
+        self.inbox.close()

@@ -1,0 +1,361 @@
+"""The state rules twice, as Lua in Redis and as pure Python: one ledger leads both to the same, whatever happens to it.
+
+The machine lets a ledger grow and hands it to both in batches that are cut anywhere, come twice, too early or from
+another log; it loses keys, metas and whole databases, leaves strangers' content behind, and heals as an owner does.
+After each step all that Redis holds is compared with what the pure bucket says.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from copy import deepcopy
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import redis
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+
+from consumer.domain.bucket import Bucket, Decided, Entry, OtherLog, Refused, Waiting, fold
+from consumer.domain.buckets import bucket_prefix, locations_key, meta_key, outbox_key, set_key, state_key
+from consumer.domain.events import STATUS_OF, Action, Status
+from consumer.domain.subscription import Decision, Subscription, decide
+from consumer.suppression.view import Applied, Batch, OtherLedger, View
+from consumer.suppression.view import Status as Answer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+LOG = "topic-id/appliers"
+BUCKET, BUCKETS = 2, 4
+PREFIX = bucket_prefix(BUCKET, BUCKETS)
+META, OUTBOX, TOUCHED = meta_key(PREFIX), outbox_key(PREFIX), locations_key(PREFIX)
+FIELDS = ("log", "epoch", "applied", "published", "members", "states", "outbox")
+LOCATIONS = ("loc-1", "loc-2", "{lo}c:\u00e9 3")
+NUMBERS = ("12025550143", "12025550144", "442079460958")
+EXACT = 2**53 - 1
+"""Up to here a Lua number tells two times apart."""
+
+locations = st.sampled_from(LOCATIONS)
+numbers = st.sampled_from(NUMBERS)
+actions = st.sampled_from(Action)
+times = st.integers(0, 4) | st.sampled_from([-1, -EXACT, EXACT, EXACT - 1, 1_790_000_000_000])
+entries = st.builds(
+    Entry,
+    offset=st.just(0),
+    location_id=locations,
+    digits=numbers,
+    action=actions,
+    event_time=times,
+    keyword=st.sampled_from(["STOP", "START", "", "a:b:c\n\x00", "\u00e9"]),
+    raw=st.sampled_from([b"", b":", b"1:2:x", b"\x00\xff\n"]) | st.binary(max_size=3),
+)
+ledgers = st.lists(entries, max_size=12).map(lambda records: numbered(records))
+
+
+def numbered(records: Sequence[Entry]) -> list[Entry]:
+    """Return the records as they would stand in a ledger, from offset 0."""
+    return [replace(record, offset=offset) for offset, record in enumerate(records)]
+
+
+def examples(count: int) -> int:
+    """Return how many examples to try: more of them where nobody waits."""
+    return count * 5 if settings.get_current_profile_name() == "ci" else count
+
+
+def of_model(bucket: Bucket) -> dict[str, Any]:
+    """Return what Redis must hold for this bucket."""
+    touched = {location for location, _ in bucket.subscriptions}
+    return {
+        "log": bucket.log,
+        "applied": bucket.applied,
+        "published": bucket.published,
+        "members": len(bucket.members()),
+        "states": len(bucket.subscriptions),
+        "outbox": len(bucket.outbox),
+        "waiting": bucket.outbox,
+        "touched": touched,
+        "sets": {key: {int(digits) for place, digits in bucket.members() if place == key} for key in touched},
+        "records": {
+            key: {digits: packed(state) for (place, digits), state in bucket.subscriptions.items() if place == key}
+            for key in touched
+        },
+    }
+
+
+def of_redis(client: redis.Redis) -> dict[str, Any]:
+    """Return what Redis holds, read key by key and past the scripts."""
+    raw: Any = client
+    meta = {name.decode(): value.decode() for name, value in raw.hgetall(META).items()}
+    touched = {location.decode() for location in raw.smembers(TOUCHED)}
+    changes = [(value.split(b":", 2), int(score)) for value, score in raw.zrange(OUTBOX, 0, -1, withscores=True)]
+    assert [int(offset) for (offset, _, _), _ in changes] == [score for _, score in changes]
+    states = {key: raw.hgetall(state_key(PREFIX, key)) for key in touched}
+    assert {state.pop(b"epoch") for state in states.values()} <= {meta["epoch"].encode()}
+    return {
+        "log": meta["log"],
+        **{name: int(meta[name]) for name in ("applied", "published", "members", "states", "outbox")},
+        "waiting": [Waiting(int(offset), int(version), value) for (offset, version, value), _ in changes],
+        "touched": touched,
+        "sets": {key: {int(member) for member in raw.smembers(set_key(PREFIX, key))} for key in touched},
+        "records": {
+            key: {digits.decode(): record.decode() for digits, record in state.items()} for key, state in states.items()
+        },
+    }
+
+
+def packed(state: Subscription) -> str:
+    side = "O" if state.status is Status.OPTED_OUT else "I"
+    return f"{side}:{state.version}:{state.event_time}:{state.since}:{state.keyword}"
+
+
+def dump(client: redis.Redis) -> dict[bytes, Any]:
+    """Return every key with its serialised value."""
+    raw: Any = client
+    return {key: raw.dump(key) for key in raw.keys()}
+
+
+class Agreement(RuleBasedStateMachine):
+    """A growing ledger, the bucket of it in Redis, and the same as a pure value."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        super().__init__()
+        client.flushdb()
+        self.client: Any = client
+        self.view = View(client, buckets=BUCKETS, log=LOG)
+        self.stranger = View(client, buckets=BUCKETS, log="another/appliers")
+        self.ledger: list[Entry] = []
+        self.model = Bucket(LOG)
+
+    # What the ledger and its reader do
+
+    @initialize(published=st.integers(0, 3))
+    def begin(self, published: int) -> None:
+        """Begin the bucket, which every script misses until then."""
+        self.model = Bucket(LOG, published=published)
+        batch = Batch(BUCKET, 0, len(self.ledger), self.ledger, 0)
+        assert self.unchanged(lambda: self.view.apply([batch])[0]) == Applied(Answer.MISSING, "", 0)
+        assert self.unchanged(lambda: self.view.take({BUCKET: 0}, 1)[BUCKET].status) is Answer.MISSING
+        assert self.unchanged(lambda: self.view.metas([BUCKET])) == {BUCKET: None}
+        assert self.unchanged(lambda: self.view.audit(BUCKET, "any").status) is Answer.CHANGED
+        self.unchanged(lambda: self.view.trim({BUCKET: 1}))
+        assert self.view.begin(BUCKET, published=published) == 0
+
+    @rule(records=st.lists(entries, min_size=1, max_size=6))
+    def write(self, records: list[Entry]) -> None:
+        """Append to the ledger, now and then what stands there already."""
+        self.ledger = numbered([*self.ledger, *records])
+
+    @precondition(lambda self: self.ledger)
+    @rule(data=st.data())
+    def write_again(self, data: st.DataObject) -> None:
+        """Append records that stand in the ledger already."""
+        self.write(data.draw(st.lists(st.sampled_from(self.ledger), min_size=1, max_size=3)))
+
+    @rule(data=st.data())
+    def apply(self, data: st.DataObject) -> None:
+        """Apply a batch that begins anywhere up to `applied` and ends anywhere."""
+        self.apply_both(self.batch(data, data.draw(st.integers(0, self.model.applied))))
+
+    @rule(published=st.integers(0, 20))
+    def go_on(self, published: int) -> None:
+        """Apply all that is left, as an owner does that lags behind."""
+        self.apply_both(
+            Batch(BUCKET, self.model.applied, len(self.ledger), self.ledger[self.model.applied :], published)
+        )
+
+    @rule(ahead=st.integers(1, 3), data=st.data())
+    def apply_ahead(self, ahead: int, data: st.DataObject) -> None:
+        """Offer a batch that was read from above `applied`, with whatever `published`: both refuse it."""
+        batch = self.batch(data, self.model.applied + ahead)
+        with pytest.raises(Refused) as refused:
+            self.model.apply(LOG, batch.position, batch.entries, batch.end, batch.published)
+        answer = self.unchanged(lambda: self.view.apply([batch])[0])
+        assert (answer.status, answer.applied, answer.decisions) == (Answer.REFUSED, refused.value.applied, ())
+
+    @rule(data=st.data())
+    def apply_another_log(self, data: st.DataObject) -> None:
+        """Offer a batch of another log, ahead or not, and everything else that its owner would try."""
+        batch = self.batch(data, data.draw(st.integers(0, self.model.applied + 1)))
+        with pytest.raises(OtherLog):
+            self.model.apply("another/appliers", batch.position, batch.entries, batch.end)
+        attempts: list[Callable[[], object]] = [
+            lambda: self.stranger.apply([batch]),
+            lambda: self.stranger.begin(BUCKET, damaged=self.epoch(), published=99),
+            lambda: self.stranger.take({BUCKET: 0}, 9),
+            lambda: self.stranger.metas([BUCKET]),
+            lambda: self.stranger.vouch(self.stranger.server(), 1, {BUCKET: (self.epoch(), 0)}),
+        ]
+        for attempt in attempts:
+            with pytest.raises(OtherLedger):
+                self.unchanged(attempt)
+        self.unchanged(lambda: self.stranger.trim({BUCKET: 99}))
+
+    @rule(below=st.integers(0, 25))
+    def trim(self, below: int) -> None:
+        """Forget what is known to be told."""
+        self.view.trim({BUCKET: below})
+        self.model.trim(below)
+
+    @rule(start=st.integers(0, 25), limit=st.integers(1, 5))
+    def take(self, start: int, limit: int) -> None:
+        """Take what waits: from an offset on, in order, and how far the bucket had read."""
+        taken = self.unchanged(lambda: self.view.take({BUCKET: start}, limit)[BUCKET])
+        waiting = [change for change in self.model.outbox if change.offset >= start]
+        assert taken.status is Answer.OK
+        assert (taken.applied, taken.published) == (self.model.applied, self.model.published)
+        assert taken.changes == tuple(waiting[:limit])
+
+    @rule(damaged=st.sampled_from([None, "another epoch"]), published=st.integers(0, 25))
+    def begin_again(self, damaged: str | None, published: int) -> None:
+        """Begin what is there and whole: it stays as it is."""
+        answer = self.unchanged(lambda: self.view.begin(BUCKET, damaged=damaged, published=published))
+        assert answer == self.model.applied
+
+    # What happens to Redis
+
+    @rule(flush=st.booleans(), garbage=st.lists(st.tuples(locations, numbers), max_size=3), published=st.integers(0, 6))
+    def lose_everything(self, flush: bool, garbage: list[tuple[str, str]], published: int) -> None:  # noqa: FBT001
+        """Lose the database, or the meta alone with all else left over, and find strangers' content there besides."""
+        if flush:
+            self.client.flushdb()
+        self.client.delete(META)
+        for location, digits in garbage:
+            self.client.sadd(set_key(PREFIX, location), digits, "1")
+            self.client.hset(state_key(PREFIX, location), mapping={digits: "O:7:9:9:OLD", "epoch": "an older one"})
+            self.client.zadd(OUTBOX, {f"3:1:{digits}": 3})
+        self.begin(published)
+
+    @rule(garbage=locations, number=numbers, kind=st.sampled_from(["string", "list"]))
+    def find_another_system(self, garbage: str, number: str, kind: str) -> None:
+        """Find keys of another type where a location of ours, not touched in this epoch, is going to live."""
+        if garbage not in of_model(self.model)["touched"]:
+            self.client.delete(set_key(PREFIX, garbage), state_key(PREFIX, garbage))
+            for key in (set_key(PREFIX, garbage), state_key(PREFIX, garbage)):
+                self.client.set(key, number) if kind == "string" else self.client.lpush(key, number)
+
+    @rule(data=st.data(), told=st.integers(0, 6))
+    def lose_a_key(self, data: st.DataObject, told: int) -> None:
+        """Lose one key or field: apply, take or audit finds it, changes nothing, and a new beginning heals it."""
+        epoch = self.epoch()
+        published = self.lose(data.draw(st.sampled_from(sorted(self.losses()))))
+        found = self.diagnosis(epoch)
+        assert Answer.DAMAGED in found
+        assert self.view.begin(BUCKET, damaged=epoch, published=told) == 0
+        self.model = Bucket(LOG, published=max(told, published))
+        assert self.epoch() != epoch
+        self.apply_both(Batch(BUCKET, 0, len(self.ledger), self.ledger, told))
+
+    @rule(data=st.data())
+    def lose_a_key_unnoticed(self, data: st.DataObject) -> None:
+        """Lose something and go on: then it is found later, unless by then nothing is missing any more."""
+        epoch, published = self.epoch(), self.lose(data.draw(st.sampled_from(sorted(self.losses()))))
+        batch = self.batch(data, self.model.applied)
+        expected = deepcopy(self.model)
+        expected.apply(LOG, batch.position, batch.entries, batch.end, batch.published)
+        status = self.view.apply([batch])[0].status
+        if status is Answer.OK and set(self.diagnosis(epoch)) == {Answer.OK}:
+            self.model = expected  # which the invariant compares with what is there
+        else:
+            self.view.begin(BUCKET, damaged=epoch)
+            self.model = Bucket(LOG, published=max(published, expected.published if status is Answer.OK else 0))
+
+    # What must hold after each step
+
+    @invariant()
+    def they_agree(self) -> None:
+        """All that Redis holds is what the pure bucket says, and its own counts are right."""
+        if self.client.exists(META):
+            assert of_redis(self.client) == of_model(self.model)
+            audit = self.view.audit(BUCKET, self.epoch())
+            counts = (len(self.model.members()), len(self.model.subscriptions))
+            assert (audit.status, audit.members, audit.states) == (Answer.OK, *counts)
+            meta = self.view.metas([BUCKET])[BUCKET]
+            assert meta is not None
+            assert (meta.applied, meta.published) == (self.model.applied, self.model.published)
+            assert (meta.epoch, meta.waiting) == (self.epoch(), len(self.model.outbox))
+
+    @invariant()
+    def history_does_not_matter(self) -> None:
+        """The content is that of an undisturbed reader of the same log, in one batch, who lost nothing."""
+        undisturbed = Bucket(LOG)
+        undisturbed.apply(LOG, 0, self.ledger[: self.model.applied], self.model.applied)
+        assert self.model.subscriptions == undisturbed.subscriptions
+        told = self.model.published
+        assert [change for change in self.model.outbox if change.offset >= told] == [
+            change for change in undisturbed.outbox if change.offset >= told
+        ]
+
+    # Tools
+
+    def batch(self, data: st.DataObject, position: int) -> Batch:
+        end = data.draw(st.integers(position, max(position, len(self.ledger))))
+        published = data.draw(st.just(0) | st.integers(0, len(self.ledger) + 2))
+        return Batch(BUCKET, position, end, self.ledger[position:end], published)
+
+    def apply_both(self, batch: Batch) -> None:
+        decided = self.model.apply(LOG, batch.position, batch.entries, batch.end, batch.published)
+        assert self.view.apply([batch])[0] == Applied(
+            Answer.OK, self.epoch(), self.model.applied, len(self.model.outbox), tuple(decided)
+        )
+
+    def epoch(self) -> str:
+        return str(self.client.hget(META, "epoch").decode())
+
+    def unchanged(self, step: Callable[[], Any]) -> Any:
+        """Run a step that must change nothing in Redis."""
+        before = dump(self.client)
+        try:
+            return step()
+        finally:
+            assert dump(self.client) == before
+
+    def losses(self) -> dict[str, Callable[[], object]]:
+        """Return what can be lost now, by name, with how."""
+        losses: dict[str, Callable[[], object]] = {
+            f"field {name}": lambda name=name: self.client.hdel(META, name) for name in FIELDS
+        }
+        if self.model.outbox:
+            losses["outbox"] = lambda: self.client.delete(OUTBOX)
+            losses["a change"] = lambda: self.client.zremrangebyrank(OUTBOX, 0, 0)
+        if self.model.subscriptions:
+            location, digits = min(self.model.subscriptions)
+            state = state_key(PREFIX, location)
+            losses["locations"] = lambda: self.client.delete(TOUCHED)
+            losses["a location"] = lambda: self.client.srem(TOUCHED, location)
+            losses["state"] = lambda: self.client.delete(state)
+            losses["a record"] = lambda: self.client.hdel(state, digits)
+            losses["a state's epoch"] = lambda: self.client.hdel(state, "epoch")
+        if self.model.members():
+            location, digits = min(self.model.members())
+            members = set_key(PREFIX, location)
+            losses["set"] = lambda: self.client.delete(members)
+            losses["a member"] = lambda: self.client.srem(members, digits)
+        return losses
+
+    def lose(self, what: str) -> int:
+        """Lose it; return the `published` that is left in meta."""
+        assert self.losses()[what]()
+        return int(self.client.hget(META, "published") or 0)
+
+    def diagnosis(self, epoch: str) -> list[Answer]:
+        """Return what apply, take and audit say. The probe touches each location, at an offset that is applied."""
+        probe = [
+            Entry(-1, location, digits, Action.OPT_IN, 0, "") for location, digits in sorted(self.model.subscriptions)
+        ]
+        return [
+            self.unchanged(lambda: self.view.take({BUCKET: 0}, 1)[BUCKET].status),
+            self.unchanged(lambda: self.view.apply([Batch(BUCKET, 0, 0, probe)])[0].status),
+            self.unchanged(lambda: self.view.audit(BUCKET, epoch).status),
+        ]
+
+
+def test_lua_and_python_agree(redis_url: str) -> None:
+    """One ledger leads the scripts in Redis and the pure bucket to the same decisions, positions, counts and content."""
+    with redis.Redis.from_url(redis_url) as client:
+        run_state_machine_as_test(
+            lambda: Agreement(client),
+            settings=settings(max_examples=examples(60), stateful_step_count=25, deadline=None),
+        )
