@@ -276,13 +276,17 @@ def create_topics(settings: Settings) -> list[str]:
     """
     admin = admin_client(settings)
     specs = topic_specs(settings)
-    created = [f"created {name}" for name in topics.create_missing(admin, specs, unsafe_ledger=settings.unsafe_ledger)]
+    made = topics.create_missing(admin, specs, unsafe_ledger=settings.unsafe_ledger)
     spec = next(spec for spec in specs if spec.is_ledger)
     faults = topics.ledger_faults(admin, spec, unsafe_ledger=settings.unsafe_ledger)
     if faults:
         raise LedgerFault("; ".join(faults))
+    done = [f"created {name}" for name in made]
     client = registry_client(settings)
     if client is not None:
-        ids = registry.register(client, Schemas(), subjects(settings))
-        created += [f"registered {subject} under id {schema_id}" for subject, schema_id in ids.items()]
-    return created
+        # An inbound topic that was there has upstream's schema, which is read as it is.
+        foreign = set(settings.inbound_topics) - set(made)
+        ours = {record: topic for record, topic in subjects(settings).items() if topic not in foreign}
+        ids = registry.register(client, Schemas(), ours)
+        done += [f"registered {subject} under id {schema_id}" for subject, schema_id in ids.items()]
+    return done

@@ -34,20 +34,21 @@ from consumer.kafka.inbox import CommittedReader, Inbox
 from consumer.kafka.outbox import LedgerProducer, TransactionalOutbox
 from consumer.ledger import Ledger
 from consumer.publisher import Publisher
-from consumer.suppression.view import Batch, View
+from consumer.suppression.view import View
 from consumer.wire.codec import Codec
 from consumer.wire.schemas import Schemas
 from tests.parts import oracle
-from tests.parts.kafka import Kafka
+from tests.parts.kafka import Kafka, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
 
+    from confluent_kafka import Message
     from structlog.typing import FilteringBoundLogger
 
-    from consumer.kafka.outbox import Outgoing, Publishing
+    from consumer.kafka.outbox import Publishing
 
 TOPICS = {
     "inbound": "sms.inbound",
@@ -188,11 +189,12 @@ class System(AbstractContextManager["System"]):
             "OPTOUT_DEAD_LETTER_TOPIC": self.topics["dead"],
             "OPTOUT_OPT_OUT_REQUESTED_TOPIC": self.topics["requests"],
         }
-        self.admin = AdminClient({"bootstrap.servers": bootstrap, "logger": _silent})
+        self.admin = AdminClient({"bootstrap.servers": bootstrap}, logger=_silent)
         if len(self.admin.list_topics(timeout=10).brokers) < 3:
             self.environment["OPTOUT_UNSAFE_LEDGER"] = "1"
         self.codec = Codec(Schemas())
         self._ledger: Ledger | None = None
+        self._producer: Producer | None = None
 
     def __exit__(
         self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
@@ -234,7 +236,7 @@ class System(AbstractContextManager["System"]):
         """Publish inbound messages keyed by subscription, and raw bytes, and wait until Kafka has them."""
         producer = Producer({"bootstrap.servers": self.bootstrap, "linger.ms": 5, "enable.idempotence": True})
         for message in messages:
-            value = self.codec.encode(InboundMessage(**message))
+            value = self.text(message)
             key = f"{message['location_id']}:{message['patient_number']}"
             while True:
                 try:
@@ -253,6 +255,17 @@ class System(AbstractContextManager["System"]):
 
     def read(self, role: str) -> list[oracle.Written]:
         """Return every record of a topic that a read_committed reader sees, decoded where it is ours."""
+        found = []
+        for message in self.messages(role):
+            partition, offset, value = message.partition(), message.offset(), message.value() or b""
+            assert partition is not None
+            assert offset is not None
+            record = {"raw": value, "headers": message.headers()} if role == "dead" else oracle.decode(value)
+            found.append(oracle.Written(partition, offset, message.timestamp()[1], record))
+        return found
+
+    def messages(self, role: str) -> list[Message]:
+        """Return every message of a topic that a read_committed reader sees, as it is."""
         topic = self.topics[role]
         ends = self.ends(role)
         consumer = Consumer(
@@ -262,23 +275,20 @@ class System(AbstractContextManager["System"]):
                 "isolation.level": "read_committed",
                 "enable.partition.eof": True,
                 "auto.offset.reset": "earliest",
+                "fetch.wait.max.ms": 20,
             }
         )
         consumer.assign([TopicPartition(topic, partition, 0) for partition in ends])
-        found, left = [], set(ends)
+        found: list[Message] = []
+        left = set(ends)
         deadline = time.monotonic() + 60
         while left:
             assert time.monotonic() < deadline, f"{topic} cannot be read to its end"
-            for message in consumer.consume(1000, 0.2):
-                partition, offset = message.partition(), message.offset()
-                assert partition is not None
-                assert offset is not None
+            for message in consumer.consume(1000, 0.05):
                 if message.error():
-                    left.discard(partition)
-                    continue
-                value = message.value() or b""
-                record = {"raw": value, "headers": message.headers()} if role == "dead" else oracle.decode(value)
-                found.append(oracle.Written(partition, offset, message.timestamp()[1], record))
+                    left.discard(message.partition() or 0)
+                else:
+                    found.append(message)
         consumer.close()
         return found
 
@@ -391,6 +401,10 @@ class System(AbstractContextManager["System"]):
         )
         return self.codec.encode(record)
 
+    def text(self, message: Mapping[str, Any]) -> bytes:
+        """Return the record of an inbound message."""
+        return self.codec.encode(InboundMessage(**message))
+
     def append(self, *keywords: tuple[str, str, str]) -> None:
         """Write keywords (location, number, word) to the ledger, each a millisecond after the one before."""
         now = time.time_ns() // 1_000_000 - len(keywords)
@@ -404,17 +418,22 @@ class System(AbstractContextManager["System"]):
 
     def write(self, role: str, *records: tuple[int, bytes]) -> None:
         """Write records (partition, bytes) to a topic and wait until Kafka has them."""
-        producer = Producer({"bootstrap.servers": self.bootstrap, "logger": _silent, "enable.idempotence": True})
+        if self._producer is None:  # the first record of a client costs half a second
+            self._producer = Producer({"bootstrap.servers": self.bootstrap, "enable.idempotence": True}, logger=_silent)
         for partition, value in records:
-            producer.produce(self.topics[role], value, partition=partition)
-        assert producer.flush(30) == 0
+            self._producer.produce(self.topics[role], value, partition=partition)
+        assert self._producer.flush(30) == 0
 
     def commit(self, stage: str, role: str, offsets: Mapping[int, int]) -> None:
         """Set the offsets of a stage's group by hand; it must have no members."""
         asked = [TopicPartition(self.topics[role], partition, offset) for partition, offset in offsets.items()]
         groups = [ConsumerGroupTopicPartitions(f"{self.group}.{stage}", asked)]
-        for future in self.admin.alter_consumer_group_offsets(groups).values():
-            assert all(place.error is None for place in future.result(10).topic_partitions)
+
+        def done() -> bool:  # in a cluster that has just started the group's coordinator may not be ready
+            answers = [future.result(10) for future in self.admin.alter_consumer_group_offsets(groups).values()]
+            return all(place.error is None for answer in answers for place in answer.topic_partitions)
+
+        wait_until(done, "the offsets are set", 30)
 
 
 class Applying:

@@ -131,7 +131,12 @@ class Agreement(RuleBasedStateMachine):
 
     # What the ledger and its reader do
 
-    @initialize(published=st.integers(0, 3))
+    @initialize(records=st.lists(entries, min_size=1, max_size=12), published=st.integers(0, 3))
+    def start(self, records: list[Entry], published: int) -> None:
+        """Begin with a ledger that holds something."""
+        self.write(records)
+        self.begin(published)
+
     def begin(self, published: int) -> None:
         """Begin the bucket, which every script misses until then."""
         self.model = Bucket(LOG, published=published)
@@ -223,6 +228,7 @@ class Agreement(RuleBasedStateMachine):
             self.client.flushdb()
         self.client.delete(META)
         for location, digits in garbage:
+            self.client.delete(set_key(PREFIX, location), state_key(PREFIX, location))
             self.client.sadd(set_key(PREFIX, location), digits, "1")
             self.client.hset(state_key(PREFIX, location), mapping={digits: "O:7:9:9:OLD", "epoch": "an older one"})
             self.client.zadd(OUTBOX, {f"3:1:{digits}": 3})
@@ -321,18 +327,17 @@ class Agreement(RuleBasedStateMachine):
             losses["outbox"] = lambda: self.client.delete(OUTBOX)
             losses["a change"] = lambda: self.client.zremrangebyrank(OUTBOX, 0, 0)
         if self.model.subscriptions:
-            location, digits = min(self.model.subscriptions)
+            location, patient = min(self.model.subscriptions)
             state = state_key(PREFIX, location)
             losses["locations"] = lambda: self.client.delete(TOUCHED)
             losses["a location"] = lambda: self.client.srem(TOUCHED, location)
             losses["state"] = lambda: self.client.delete(state)
-            losses["a record"] = lambda: self.client.hdel(state, digits)
+            losses["a record"] = lambda: self.client.hdel(state, patient)
             losses["a state's epoch"] = lambda: self.client.hdel(state, "epoch")
         if self.model.members():
-            location, digits = min(self.model.members())
-            members = set_key(PREFIX, location)
-            losses["set"] = lambda: self.client.delete(members)
-            losses["a member"] = lambda: self.client.srem(members, digits)
+            place, member = min(self.model.members())
+            losses["set"] = lambda: self.client.delete(set_key(PREFIX, place))
+            losses["a member"] = lambda: self.client.srem(set_key(PREFIX, place), member)
         return losses
 
     def lose(self, what: str) -> int:
@@ -352,6 +357,7 @@ class Agreement(RuleBasedStateMachine):
         ]
 
 
+@pytest.mark.timeout(600)  # a failure is made small before it is shown
 def test_lua_and_python_agree(redis_url: str) -> None:
     """One ledger leads the scripts in Redis and the pure bucket to the same decisions, positions, counts and content."""
     with redis.Redis.from_url(redis_url) as client:
