@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
 __all__ = ["NO_TOKEN", "CommittedReader", "Inbox", "Listener", "Message", "Partition", "Read", "Token"]
+
+
+GIVE_WAY = 5.0
+"""Seconds for which a read lets another thread's commit go first."""
 
 
 class Partition(NamedTuple):
@@ -70,6 +75,8 @@ class Inbox:
         self._on_error = on_error
         self._listener: Listener
         self._owned: set[Partition] = set()
+        self._free = threading.Event()
+        self._free.set()
         self.token = NO_TOKEN
         """The assignment in force. Replaced, never changed, so that another thread can hold on to the one it saw."""
         self._consumer = Consumer(
@@ -122,6 +129,7 @@ class Inbox:
 
     def read(self, limit: int, wait: float) -> Read:
         """Return up to `limit` messages: at once where there are any, after `wait` seconds at most."""
+        self._free.wait(GIVE_WAY)
         first = self._consumer.poll(wait)
         if first is None:
             return Read()
@@ -129,6 +137,7 @@ class Inbox:
 
     def read_batch(self, limit: int, wait: float) -> Read:
         """Return when `limit` messages are there or `wait` seconds are over: cheaper a message under load."""
+        self._free.wait(GIVE_WAY)
         return self._sorted(self._consumer.consume(limit, wait))
 
     def _sorted(self, messages: Iterable[Message]) -> Read:
@@ -218,6 +227,17 @@ class Inbox:
             self._on_error(sentence(problem))
             return False
         return True
+
+    def commit_beside(self, offsets: Mapping[Partition, int]) -> bool:
+        """Commit, from another thread than the one that reads.
+
+        The client lets one thread in at a time and knows no queue: one that polls in a loop would never let us in.
+        """
+        self._free.clear()
+        try:
+            return self.commit(offsets)
+        finally:
+            self._free.set()
 
     def close(self) -> None:
         """Leave the group; what is owned is revoked first. May hang within the client: give it a deadline."""

@@ -273,7 +273,7 @@ class PlainOutbox:
             self._producer.purge()
             raise NotPublished("records were not acknowledged in time")
         self._raise_failure()
-        if self._inbox.token is not token or not self._inbox.commit(offsets):
+        if self._inbox.token is not token or not self._inbox.commit_beside(offsets):
             raise NotPublished("the offsets could not be committed")
 
     def _raise_failure(self) -> None:

@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -162,11 +161,10 @@ def test_a_worker_that_ends_is_named_with_its_last_words() -> None:
 @needs_redis
 def test_it_says_what_it_waited_for_in_vain(stack: EmbeddedStack, monkeypatch: pytest.MonkeyPatch) -> None:
     """When the deadline passes, one sentence says what was waited for."""
-    monkeypatch.setattr(play, "DEADLINE_S", 0.5)
-    began = time.monotonic()
+    monkeypatch.setattr(play, "DEADLINE_S", 0.0)
+    monkeypatch.setattr(play.Play, "_publish", lambda _self, _records: None)
     with pytest.raises(play.Unfinished, match="waited for everything that came in to be in force in Redis"):
         play.Play(stack, play.demo_topics()).run()
-    assert time.monotonic() - began < 5
 
 
 @needs_redis

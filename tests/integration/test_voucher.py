@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
@@ -47,7 +48,7 @@ class Owner:
 
 @dataclass
 class Bench:
-    """A deployment of one bucket with a voucher, and the hands of everybody else: texts, the classifier, the applier."""
+    """A deployment of one bucket with a voucher, and the hands of everybody else: upstream, classifier, applier."""
 
     system: System
     view: Any
@@ -167,8 +168,8 @@ def test_no_stop_slips_in_between_two_questions(bench: Bench, monkeypatch: pytes
             pending.pop()()
 
     questions = dict.fromkeys(("server", "metas", "audit", "partitions", "committed", "starts", "ends"), asked)
-    bench.view = Watched(bench.plain_view, **questions)
-    bench.offsets = Watched(Offsets(bench.system.admin), **questions)
+    bench.view = Watched(bench.plain_view, after=questions)
+    bench.offsets = Watched(Offsets(bench.system.admin), after=questions)
     bench.voucher = bench.new_voucher()
     assert bench.voucher.vouch() == OK
     asked_in_all = -left
@@ -250,10 +251,8 @@ def test_rolled_back_server_is_not_vouched_for(own: Server, marked: bool) -> Non
         redis.start()
 
     voucher = bench.new_voucher(view=Watched(bench.plain_view, before={"vouch": roll_back}))
-    try:
+    with suppress(ViewUnavailable):  # the connection was cut: not vouched for either
         assert voucher.vouch() == CHANGED
-    except ViewUnavailable:
-        pass  # the connection was cut: not vouched for either
     assert bench.verdict()[0] is VerdictKind.UNKNOWN
     assert bench.voucher.vouch() == BEHIND
     bench.apply()
@@ -402,7 +401,7 @@ def test_time_passes_control_records(bench: Bench) -> None:
     last = time.time_ns() // 1_000_000
     classifier = Classifying(system)
     try:
-        wait_for("committed", lambda: classifier.classify() or system.committed("classify", "inbound") == {0: 6})
+        classifier.until(lambda: system.committed("classify", "inbound") == {0: 6})
     finally:
         classifier.close()
     assert bench.voucher.vouch() == OK

@@ -89,7 +89,7 @@ def _fetch_with_maven(folder: Path) -> Path | None:
         for group, artifact, version in COORDINATES
     )
     (folder / "pom.xml").write_text(
-        '<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>'
+        "<project><modelVersion>4.0.0</modelVersion>"
         "<groupId>local</groupId><artifactId>kafka-jars</artifactId><version>1</version>"
         f"<dependencies>{dependencies}</dependencies></project>",
         encoding="utf-8",

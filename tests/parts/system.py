@@ -100,11 +100,15 @@ class Watched:
     """A real part, and what a test does right before or after some of its methods."""
 
     def __init__(
-        self, part: object, *, before: Mapping[str, Callable[[], object]] | None = None, **after: Callable[[], object]
+        self,
+        part: object,
+        *,
+        before: Mapping[str, Callable[[], object]] | None = None,
+        after: Mapping[str, Callable[[], object]] | None = None,
     ) -> None:
         self._part = part
         self._before = before or {}
-        self._after = after
+        self._after = after or {}
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._part, name)
@@ -223,6 +227,8 @@ class System(AbstractContextManager["System"]):
         for role, number in partitions.items():
             settings = LEDGER_SETTINGS if role == "ledger" else {}
             Kafka(self.bootstrap).create_topic(self.topics[role], number, settings)
+        for role, number in [*partitions.items()] * 5:  # a broker that has not heard of it yet may be asked next
+            wait_until(lambda role=role, number=number: len(self.ends(role)) == number, f"{role} is there", 30)  # type: ignore[misc]
 
     def start_worker(self, *arguments: str, **settings: str) -> Worker:
         """Start a worker process."""
@@ -531,6 +537,15 @@ class Classifying:
     def classify(self, rounds: int = 1) -> None:
         """Go round the classifier's loop and commit, as it does at its end."""
         self.classifier.run(self.inbox, Rounds(rounds))
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        """Go round until it holds."""
+
+        def holds() -> bool:
+            self.classify()
+            return condition()
+
+        wait_for("what was to be classified", holds)
 
     def close(self) -> None:
         """Leave the group, committing what is acknowledged."""

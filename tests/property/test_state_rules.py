@@ -10,15 +10,23 @@ from __future__ import annotations
 from collections import Counter
 from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
-from consumer.domain.bucket import Bucket, Decided, Entry, OtherLog, Refused, Waiting, fold
+from consumer.domain.bucket import Bucket, Entry, OtherLog, Refused, Waiting, fold
 from consumer.domain.buckets import bucket_prefix, locations_key, meta_key, outbox_key, set_key, state_key
 from consumer.domain.events import STATUS_OF, Action, Status
 from consumer.domain.subscription import Decision, Subscription, decide
@@ -27,6 +35,9 @@ from consumer.suppression.view import Status as Answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from random import Random
+
+    from consumer.domain.bucket import Decided
 
 LOG = "topic-id/appliers"
 BUCKET, BUCKETS = 2, 4
@@ -52,12 +63,14 @@ entries = st.builds(
     keyword=st.sampled_from(["STOP", "START", "", "a:b:c\n\x00", "\u00e9"]),
     raw=st.sampled_from([b"", b":", b"1:2:x", b"\x00\xff\n"]) | st.binary(max_size=3),
 )
-ledgers = st.lists(entries, max_size=12).map(lambda records: numbered(records))
 
 
 def numbered(records: Sequence[Entry]) -> list[Entry]:
     """Return the records as they would stand in a ledger, from offset 0."""
     return [replace(record, offset=offset) for offset, record in enumerate(records)]
+
+
+ledgers = st.lists(entries, max_size=12).map(numbered)
 
 
 def examples(count: int) -> int:
@@ -114,7 +127,7 @@ def packed(state: Subscription) -> str:
 def dump(client: redis.Redis) -> dict[bytes, Any]:
     """Return every key with its serialised value."""
     raw: Any = client
-    return {key: raw.dump(key) for key in raw.keys()}
+    return {key: raw.dump(key) for key in raw.scan_iter("*")}
 
 
 class Agreement(RuleBasedStateMachine):
@@ -321,7 +334,7 @@ class Agreement(RuleBasedStateMachine):
     def losses(self) -> dict[str, Callable[[], object]]:
         """Return what can be lost now, by name, with how."""
         losses: dict[str, Callable[[], object]] = {
-            f"field {name}": lambda name=name: self.client.hdel(META, name) for name in FIELDS
+            f"field {name}": partial(self.client.hdel, META, name) for name in FIELDS
         }
         if self.model.outbox:
             losses["outbox"] = lambda: self.client.delete(OUTBOX)
@@ -359,9 +372,119 @@ class Agreement(RuleBasedStateMachine):
 
 @pytest.mark.timeout(600)  # a failure is made small before it is shown
 def test_lua_and_python_agree(redis_url: str) -> None:
-    """One ledger leads the scripts in Redis and the pure bucket to the same decisions, positions, counts and content."""
+    """One ledger leads the scripts and the pure bucket to the same decisions, positions, counts and content."""
     with redis.Redis.from_url(redis_url) as client:
         run_state_machine_as_test(
-            lambda: Agreement(client),
+            lambda: Agreement(client),  # type: ignore[arg-type] # anything that makes one will do
             settings=settings(max_examples=examples(60), stateful_step_count=25, deadline=None),
         )
+
+
+@given(records=st.lists(entries, min_size=1, max_size=4), data=st.data())
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=examples(50))
+def test_times_of_any_size_are_told_apart(redis_url: str, records: list[Entry], data: st.DataObject) -> None:
+    """Event times that differ by a millisecond differ in Redis too, as far out as a ledger record can state them."""
+    far = st.sampled_from([-(2**63), 2**53, 2**63 - 2]).flatmap(lambda base: st.sampled_from([base, base + 1]))
+    ledger = numbered([replace(record, location_id="loc-1", event_time=data.draw(far)) for record in records])
+    with redis.Redis.from_url(redis_url) as client:
+        client.flushdb()
+        view = View(client, buckets=BUCKETS, log=LOG)
+        view.begin(BUCKET)
+        decided = view.apply([Batch(BUCKET, 0, len(ledger), ledger)])[0].decisions
+    assert decided == tuple(Bucket(LOG).apply(LOG, 0, ledger, len(ledger)))
+
+
+@given(ledgers, st.randoms(use_true_random=False), st.data())
+def test_order_and_duplicates_do_not_matter_in_the_end(ledger: list[Entry], order: Random, data: st.DataObject) -> None:
+    """The same records in any order, any of them several times, lead to the same statuses and event times."""
+    again = [*ledger, *(data.draw(st.lists(st.sampled_from(ledger), max_size=6)) if ledger else [])]
+    order.shuffle(again)
+    assert final(fold(numbered(again))) == final(fold(ledger))
+
+
+@given(ledgers)
+def test_the_last_event_wins_by_the_patients_clock(ledger: list[Entry]) -> None:
+    """The status at the end is that of the newest record, and of an opt-out where two are as new."""
+    newest: dict[tuple[str, str], tuple[int, bool]] = {}
+    for record in ledger:
+        key, mark = (record.location_id, record.digits), (record.event_time, record.action is Action.OPT_OUT)
+        newest[key] = max(newest.get(key, mark), mark)
+    assert final(fold(ledger)) == {
+        key: (Status.OPTED_OUT if opted_out else Status.OPTED_IN, time) for key, (time, opted_out) in newest.items()
+    }
+
+
+@given(ledgers.filter(bool), st.data())
+def test_a_record_changes_nothing_the_second_time(ledger: list[Entry], data: st.DataObject) -> None:
+    """A record that stands in the ledger again, at once or later, is STALE there and leaves all others as they were."""
+    first = data.draw(st.integers(0, len(ledger) - 1))
+    second = data.draw(st.integers(first + 1, len(ledger)))
+    without, repeated = decisions(ledger), decisions([*ledger[:second], ledger[first], *ledger[second:]])
+    assert repeated[second].decision is Decision.STALE
+    assert what(repeated[:second] + repeated[second + 1 :]) == what(without)
+
+
+@given(ledgers)
+def test_versions_count_the_changes(ledger: list[Entry]) -> None:
+    """A subscription's version is the number of its changes, without gaps, and each change turns its status over."""
+    changes: Counter[tuple[str, str]] = Counter()
+    statuses: dict[tuple[str, str], Status] = {}
+    for record, decided in zip(ledger, decisions(ledger), strict=True):
+        key = (record.location_id, record.digits)
+        if decided.decision is Decision.CHANGED:
+            changes[key] += 1
+            assert STATUS_OF[record.action] is not statuses.get(key, Status.OPTED_IN)
+            statuses[key] = STATUS_OF[record.action]
+        assert decided.version == changes[key]
+    bucket = fold(ledger)
+    assert {key: state.version for key, state in bucket.subscriptions.items() if state.version} == changes
+    assert bucket.members() == {key for key, status in statuses.items() if status is Status.OPTED_OUT}
+
+
+@given(ledgers)
+def test_since_and_keyword_are_those_of_the_last_change(ledger: list[Entry]) -> None:
+    """Staff see since when and by which word a patient is opted out: those of the record that last changed it."""
+    last: dict[tuple[str, str], Entry] = {}
+    for record, decided in zip(ledger, decisions(ledger), strict=True):
+        if decided.decision is Decision.CHANGED:
+            last[record.location_id, record.digits] = record
+    states = fold(ledger).subscriptions
+    shown = {key: (states[key].since, states[key].keyword) for key in last}
+    assert shown == {key: (record.event_time, record.keyword) for key, record in last.items()}
+
+
+@given(times, st.booleans())
+def test_the_opt_out_wins_a_tie(time: int, stop_first: bool) -> None:  # noqa: FBT001
+    """Of a STOP and a START of one millisecond the STOP holds, whichever the ledger has first."""
+    order = (Action.OPT_OUT, Action.OPT_IN) if stop_first else (Action.OPT_IN, Action.OPT_OUT)
+    state = None
+    for action in order:
+        _, state = decide(state, action, time, action)
+    assert state == Subscription(Status.OPTED_OUT, time, 1, time, Action.OPT_OUT)
+
+
+@given(ledgers, st.data())
+def test_batches_may_be_cut_anywhere_and_come_again(ledger: list[Entry], data: st.DataObject) -> None:
+    """Any batches that leave no gap decide each record once, as one batch of all would."""
+    bucket, decided = Bucket(LOG), []
+    while bucket.applied < len(ledger):
+        position = data.draw(st.integers(0, bucket.applied))
+        end = data.draw(st.integers(position, len(ledger)))
+        decided += bucket.apply(LOG, position, ledger[position:end], end)
+    assert decided == decisions(ledger)
+    assert bucket.subscriptions == fold(ledger).subscriptions
+    assert bucket.outbox == fold(ledger).outbox
+
+
+def decisions(ledger: Sequence[Entry]) -> list[Decided]:
+    return Bucket(LOG).apply(LOG, 0, numbered(ledger), len(ledger))
+
+
+def what(decided: Sequence[Decided]) -> list[tuple[Decision, int]]:
+    """Return decisions and versions, whatever the offsets."""
+    return [(one.decision, one.version) for one in decided]
+
+
+def final(bucket: Bucket) -> dict[tuple[str, str], tuple[Status, int]]:
+    """Return what does not depend on the order of the records."""
+    return {key: (state.status, state.event_time) for key, state in bucket.subscriptions.items()}

@@ -1,0 +1,443 @@
+"""Each change is told once, whoever dies and whatever moves between two steps: on a real Kafka and a real Redis."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+
+from consumer.kafka.outbox import NotPublished, PlainOutbox, TransactionalOutbox
+from consumer.ledger import LedgerFault
+from consumer.publisher import MOST_CHANGES
+from tests.parts import oracle
+from tests.parts.system import Applying, System, Watched, location_in, wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from tests.parts.kafka import Kafka
+
+BUCKETS = 2
+HERE, THERE = location_in(0, BUCKETS), location_in(1, BUCKETS)
+PATIENTS = [f"+12025550{number:03d}" for number in range(100, 104)]
+NO_CALLS: Mapping[str, Callable[[], object]] = {}
+
+
+class Killed(Exception):
+    """The process ends here."""
+
+
+def kill() -> None:
+    raise Killed
+
+
+def once(act: Callable[[], object]) -> Callable[[], None]:
+    """Do it the first time only."""
+    acts = [act]
+
+    def do() -> None:
+        if acts:
+            acts.pop()()
+
+    return do
+
+
+class Interrupted(TransactionalOutbox):
+    """The real outbox, with the hands of a test between the calls of its producer."""
+
+    before: Mapping[str, Callable[[], object]] = NO_CALLS
+    after: Mapping[str, Callable[[], object]] = NO_CALLS
+
+    def _ready(self) -> Any:
+        return Watched(super()._ready(), before=self.before, after=self.after)
+
+
+@pytest.fixture
+def system(kafka: Kafka, redis_url: str, topic_prefix: str, tmp_path: Path) -> Iterator[System]:
+    """Two buckets, and where their changes are told."""
+    with System(kafka.bootstrap, redis_url, topic_prefix, tmp_path, buckets=BUCKETS) as deployment:
+        deployment.make_topics(ledger=BUCKETS, changed=2)
+        yield deployment
+
+
+def turn(*members: Applying, until: Callable[[], bool]) -> None:
+    """Let the members poll in turn until it holds."""
+
+    def holds() -> bool:
+        for member in members:
+            member.apply()
+        return until()
+
+    wait_for("the members have turned", holds)
+
+
+def owner(system: System, **parts: Any) -> Applying:
+    """Return a member that owns both buckets and has applied the whole ledger."""
+    member = Applying(system, **parts)
+    turn(member, until=lambda: member.owned == {0, 1} and system.metas("applied") == system.ends("ledger"))
+    return member
+
+
+def publish(member: Applying) -> None:
+    """Publish until nothing is left to tell."""
+    wait_for("published", lambda: member.publish() and not member.publisher._noticed)
+
+
+def each_once(system: System, count: int) -> None:
+    """Assert that a read_committed reader meets each change that the ledger makes, once, and there are so many."""
+    expected = oracle.changes_of(system.read("ledger"))
+    assert len(expected) == count
+    wait_for("told", lambda: len(system.ends("changed")) and len(system.read("changed")) >= count)
+    told = oracle.told(system.read("changed"))
+    assert not oracle.twice(told)
+    assert told == expected
+    wait_for("committed", lambda: system.committed("apply", "ledger") == system.ends("ledger"))
+
+
+def keywords(system: System, *words: str) -> None:
+    """Write the words, of one patient after the other, to the ledger of both buckets."""
+    system.append(
+        *((place, PATIENTS[i % len(PATIENTS)], word) for i, word in enumerate(words) for place in (HERE, THERE))
+    )
+
+
+def test_changes_are_told_with_their_offset(system: System) -> None:
+    """What changed is told, what changed nothing is not, the offset covers both, and then nothing waits any more."""
+    keywords(system, "STOP", "START", "quit", "STOP")
+    system.append(*((place, PATIENTS[0], word) for place in (HERE, THERE) for word in ("stop", "START")))
+    member = owner(system)
+    assert set(system.metas("outbox").values()) == {4}
+    publish(member)
+    each_once(system, 8)
+    assert set(system.metas("outbox").values()) == {0}
+    keywords(system, "START")  # changes nothing: he is opted in again
+    turn(member, until=lambda: system.metas("applied") == system.ends("ledger"))
+    assert system.metas("outbox") == {0: 0, 1: 0}
+    member.die()
+    heir = owner(system)  # one that takes over commits how far the buckets are, changes or not
+    publish(heir)
+    each_once(system, 8)
+    heir.die()
+
+
+def test_heir_tells_what_the_dead_one_applied(system: System) -> None:
+    """What a worker applied and did not live to tell is told by the next owner, once."""
+    keywords(system, "STOP", "STOP")
+    owner(system).die()
+    heir = owner(system)
+    publish(heir)
+    each_once(system, 4)
+    heir.die()
+
+
+def test_lost_outbox_is_noticed(system: System) -> None:
+    """A bucket whose outbox was lost tells nothing of what it held until it has been begun anew; then each once."""
+    keywords(system, "STOP", "STOP")
+    member = owner(system)
+    with system.redis() as client:
+        assert client.delete(*(f"optout:{{{bucket}.{BUCKETS}}}:outbox" for bucket in range(BUCKETS))) == BUCKETS
+    publish(member)
+    assert set(system.committed("apply", "ledger").values()) == {-1001}
+    keywords(system, "STOPALL")
+    turn(member, until=lambda: member.said().count("a bucket is begun at offset 0") == BUCKETS)
+    turn(member, until=lambda: system.metas("applied") == system.ends("ledger"))
+    publish(member)
+    each_once(system, 4)
+    member.die()
+
+
+def test_what_is_applied_after_the_taking_is_told_later(system: System) -> None:
+    """The offset that goes with what was taken never covers a change that came a moment later."""
+    keywords(system, "STOP")
+
+    def go_on() -> None:
+        keywords(system, "START")
+        turn(member, until=lambda: system.metas("applied") == system.ends("ledger"))
+
+    view = Watched(system.view(), after={"take": once(go_on)})
+    member = owner(system, view=view)
+    assert member.publish()
+    assert set(system.committed("apply", "ledger").values()) == {1}
+    publish(member)
+    each_once(system, 4)
+    member.die()
+
+
+@pytest.mark.parametrize("moment", ["produce", "send_offsets_to_transaction", "commit_transaction"])
+def test_killed_before_the_commit(system: System, moment: str) -> None:
+    """A worker that dies before it commits has told nothing and trimmed nothing; the next owner tells each once."""
+    keywords(system, "STOP", "STOP")
+    outbox = Interrupted(system.client(), timeout=2.0)
+    outbox.before = {moment: kill}
+    dead = owner(system, outbox=outbox)
+    with pytest.raises(Killed):
+        dead.publish()
+    dead.die()
+    assert system.metas("outbox") == {0: 2, 1: 2}
+    heir = owner(system)
+    publish(heir)
+    each_once(system, 4)
+    heir.die()
+
+
+def test_killed_after_the_commit(system: System) -> None:
+    """A worker that dies after it committed leaves its outbox untrimmed, and nobody tells from it again."""
+    keywords(system, "STOP", "STOP")
+    dead = owner(system, view=Watched(system.view(), before={"trim": kill}))
+    with pytest.raises(Killed):
+        dead.publish()
+    dead.die()
+    assert system.metas("outbox") == {0: 2, 1: 2}
+    heir = owner(system)
+    publish(heir)
+    keywords(system, "START")
+    turn(heir, until=lambda: system.metas("applied") == system.ends("ledger"))
+    publish(heir)
+    each_once(system, 6)
+    assert system.metas("outbox") == {0: 0, 1: 0}
+    heir.die()
+
+
+@pytest.mark.parametrize("who", ["the same worker", "another worker"])
+def test_replay_tells_nothing_again(system: System, who: str) -> None:
+    """After a flush the whole ledger is applied again, and of what was told nothing is told again."""
+    keywords(system, "STOP", "STOP", "STOP")
+    member = owner(system)
+    publish(member)
+    each_once(system, 6)
+    if who == "another worker":  # it applies everything before it knows what was told
+        member.die()
+        system.flush_redis()
+        member = owner(system)
+        assert system.metas("outbox") == {0: 3, 1: 3}
+    else:
+        system.flush_redis()
+        keywords(system, "STOP")  # the flush is noticed with the next record
+        turn(member, until=lambda: system.metas("applied") == system.ends("ledger"))
+        assert system.metas("outbox") == {0: 0, 1: 0}
+    publish(member)
+    keywords(system, "START", "START")
+    turn(member, until=lambda: system.metas("applied") == system.ends("ledger"))
+    publish(member)
+    each_once(system, 10)
+    assert system.metas("outbox") == {0: 0, 1: 0}
+    member.die()
+
+
+def test_taken_under_an_earlier_assignment_is_not_sent(system: System) -> None:
+    """What was taken before a bucket went to another worker and came back is never sent: it was told meanwhile."""
+    keywords(system, "STOP", "STOP")
+    sent: list[str] = []
+
+    def away_and_back() -> None:
+        guest = Applying(system)
+        turn(member, guest, until=lambda: len(member.owned) == len(guest.owned) == 1)
+        publish(guest)
+        guest.die()
+        turn(member, until=lambda: member.owned == {0, 1})
+        sent.clear()
+
+    view = Watched(system.view(), after={"take": once(away_and_back)})
+    outbox = Watched(TransactionalOutbox(system.client()), before={"publish": lambda: sent.append("sent")})
+    member = owner(system, view=view, outbox=outbox)
+    assert member.publish()
+    assert not sent
+    wait_for("the guest's are told", lambda: len(system.read("changed")) == 2)
+    publish(member)
+    each_once(system, 4)
+    member.die()
+
+
+def test_rebalance_in_the_middle_of_sending(system: System) -> None:
+    """A transaction that was begun under one assignment and would commit under the next is refused and aborted."""
+    keywords(system, "STOP", "STOP")
+    guests: list[Applying] = []
+
+    def join() -> None:
+        guests.append(Applying(system))
+        turn(member, guests[0], until=lambda: len(member.owned) == len(guests[0].owned) == 1)
+
+    outbox = Interrupted(system.client())
+    outbox.before = {"send_offsets_to_transaction": once(join)}
+    member = owner(system, outbox=outbox)
+    assert not member.publish()
+    assert "publishing waits" in member.said()
+    assert set(system.committed("apply", "ledger").values()) == {-1001}
+    for one in (*guests, member):
+        publish(one)
+    each_once(system, 4)
+    guests[0].die()
+    member.die()
+
+
+def test_zombie_is_refused(system: System) -> None:
+    """A worker that slept while another took over sends what it took under its old assignment: refused, told once."""
+    keywords(system, "STOP", "STOP")
+    heirs: list[Applying] = []
+
+    def sleep() -> None:
+        heirs.append(owner(system))
+        publish(heirs[0])
+
+    slow = {"session.timeout.ms": 1500, "max.poll.interval.ms": 1500}
+    zombie = owner(system, view=Watched(system.view(), after={"take": once(sleep)}), **slow)
+    token = zombie.inbox.token
+    assert not zombie.publish()
+    assert zombie.inbox.token is token  # it has noticed nothing: only the broker could refuse
+    refused = [call.kwargs["reason"] for call in zombie.logger.calls if call.args[0] == "publishing waits"]
+    assert [reason.partition(":")[0] for reason in refused] in (["UNKNOWN_MEMBER_ID"], ["ILLEGAL_GENERATION"])
+    each_once(system, 4)
+    keywords(system, "START")
+    turn(heirs[0], until=lambda: system.metas("applied") == system.ends("ledger"))
+    publish(heirs[0])
+    each_once(system, 6)
+    zombie.die()
+    heirs[0].die()
+
+
+@pytest.mark.parametrize("ends", ["it commits", "it dies"])
+def test_pending_transaction_is_waited_for(system: System, ends: str) -> None:
+    """While a former owner's transaction is undecided the next one tells nothing; then each change is told once."""
+    keywords(system, "STOP", "STOP")
+    heirs: list[Applying] = []
+
+    def take_over() -> None:
+        former.inbox.close()
+        heirs.append(owner(system))
+        assert not heirs[0].publish()
+        assert "published not known yet" in heirs[0].said()
+        if ends == "it dies":
+            raise Killed
+
+    outbox = Interrupted(system.client(), timeout=8.0)
+    outbox.before = {"commit_transaction": take_over}
+    former = owner(system, outbox=outbox)
+    try:
+        former.publish()
+    except Killed:
+        assert ends == "it dies"
+    publish(heirs[0])
+    each_once(system, 4)
+    heirs[0].die()
+
+
+@pytest.mark.parametrize("committed", [True, False])
+def test_commit_in_doubt_is_looked_up(system: System, committed: bool) -> None:  # noqa: FBT001
+    """After a commit of which nobody knows whether it happened the worker asks Kafka, and tells each change once."""
+    keywords(system, "STOP", "STOP")
+
+    def time_out() -> None:
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "no answer", retriable=False))
+
+    outbox = Interrupted(system.client())
+    hook = {"commit_transaction": once(time_out)}
+    outbox.after, outbox.before = (hook, NO_CALLS) if committed else (NO_CALLS, hook)
+    member = owner(system, outbox=outbox)
+    assert not member.publish()
+    assert system.metas("outbox") == {0: 2, 1: 2}
+    publish(member)
+    each_once(system, 4)
+    member.die()
+
+
+def test_more_waits_than_is_taken(system: System) -> None:
+    """Where more waits than one transaction takes, the offset goes as far as the last one taken, and the rest follows."""
+    waiting = 2 * MOST_CHANGES + 7
+    system.append(*((HERE, f"+1202555{number:04d}", "STOP") for number in range(waiting)))
+    member = owner(system)
+    assert member.publish()
+    wait_for("some are told", lambda: len(system.read("changed")) == MOST_CHANGES)
+    assert system.committed("apply", "ledger")[0] == MOST_CHANGES
+    member.die()
+    heir = owner(system)
+    publish(heir)
+    each_once(system, waiting)
+    heir.die()
+
+
+def test_offset_below_what_was_told_is_a_fault(system: System) -> None:
+    """A committed offset below what is known to be told was reset by somebody: the worker ends in words."""
+    keywords(system, "STOP", "STOP", "STOP")
+    member = owner(system)
+    publish(member)
+    each_once(system, 6)
+    member.die()
+    system.commit("apply", "ledger", {1: 1})
+    heir = owner(system)
+    with pytest.raises(LedgerFault, match=r"ledger \[1\] is 1, but changes up to 3 were told already: .*set them back"):
+        publish(heir)
+    heir.die()
+
+
+def test_change_is_told_again_in_the_same_words(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Told again, with Redis and the group's offsets lost, a change is the same record to the byte."""
+    keywords(system, "STOP", "START", "Cancel")
+    keywords(system, "START", "YES", "START")
+
+    def tell() -> list[tuple[bytes | str | None, bytes | str | None]]:
+        before = len(system.read("changed"))
+        member = owner(system)
+        publish(member)
+        member.die()
+        wait_for("told", lambda: len(system.read("changed")) > before)
+        return [(message.key(), message.value()) for message in system.messages("changed")]
+
+    first = tell()
+    assert len(first) == 8
+    system.flush_redis()
+    system.admin.delete_consumer_groups([system.ledger.group])[system.ledger.group].result(10)
+    time.sleep(0.01)  # no clock of the second telling may show
+    wait_for("told twice", lambda: len(tell()) == 16)
+    again = [(message.key(), message.value()) for message in system.messages("changed")]
+    assert sorted(again, key=str) == sorted(first * 2, key=str)
+    told = oracle.told(system.read("changed"))
+    assert sorted(set(told)) == sorted(oracle.changes_of(system.read("ledger")))
+    assert len({record.record["event_id"] for record in system.read("changed")}) == 8
+
+
+def plain(system: System, before: Mapping[str, Callable[[], object]] = NO_CALLS) -> Applying:
+    """Return an owner that publishes without transactions; something may happen before its offsets are committed."""
+    member = Applying(system)
+    member.inbox = member.publisher._inbox
+    outbox = PlainOutbox(system.client(), Watched(member.inbox, before=before))  # type: ignore[arg-type]
+    member.outbox = member.publisher._outbox = outbox
+    turn(member, until=lambda: member.owned == {0, 1} and system.metas("applied") == system.ends("ledger"))
+    return member
+
+
+def test_without_transactions_none_is_lost(system: System) -> None:
+    """Where the broker has no transactions, a crash before the offset tells changes again under the same ids, all."""
+    keywords(system, "STOP", "STOP")
+    dead = plain(system, {"commit": kill})
+    with pytest.raises(Killed):
+        dead.publish()
+    dead.die()
+    assert system.metas("outbox") == {0: 2, 1: 2}
+    heir = plain(system)
+    publish(heir)
+    keywords(system, "START")
+    turn(heir, until=lambda: system.metas("applied") == system.ends("ledger"))
+    publish(heir)
+    told = [written.record for written in system.read("changed")]
+    assert sorted(set(oracle.told(system.read("changed")))) == sorted(oracle.changes_of(system.read("ledger")))
+    assert len(told) == 10
+    assert len({record["event_id"] for record in told}) == 6
+    assert system.committed("apply", "ledger") == system.ends("ledger")
+    heir.die()
+
+
+def test_without_transactions_nothing_is_committed_for_others(system: System) -> None:
+    """Without transactions, offsets that were taken under an earlier assignment are not committed under a later one."""
+    keywords(system, "STOP", "STOP")
+    member = plain(system)
+    token, offsets = member.inbox.token, {partition: 1 for partition in member.inbox.owned}
+    guest = Applying(system)
+    turn(member, guest, until=lambda: len(member.owned) == len(guest.owned) == 1)
+    with pytest.raises(NotPublished):
+        member.outbox.publish([], offsets, token)
+    assert set(system.committed("apply", "ledger").values()) == {-1001}
+    guest.die()
+    member.die()
