@@ -24,7 +24,6 @@ from consumer.guard import Guard
 from consumer.intake import Intake, Topics
 from consumer.kafka import topics
 from consumer.kafka.cluster import connect, partitions_by_topic
-from consumer.kafka.errors import KafkaGone
 from consumer.kafka.inbox import CommittedReader, Inbox
 from consumer.kafka.offsets import Offsets
 from consumer.kafka.outbox import LedgerProducer, PlainOutbox, TransactionalOutbox
@@ -55,14 +54,20 @@ SESSION_MS = 10_000
 def redis_client(settings: Settings, *, retries: int = 0) -> redis.Redis:
     """Return a client of the view's Redis. It connects when first used. Raises ConfigurationError."""
     try:
-        return redis.Redis.from_url(
+        client = redis.Redis.from_url(
             settings.require_redis(),
             socket_timeout=settings.redis_timeout,
             socket_connect_timeout=settings.redis_timeout,
             retry=Retry(NoBackoff(), retries),
         )
-    except ValueError as problem:
-        raise ConfigurationError(f"OPTOUT_REDIS_URL is not the URL of a Redis: {problem}") from None
+        client.connection_pool.make_connection()  # connects to nothing yet, but refuses options that do not exist
+    except (ValueError, TypeError, UnicodeError):
+        # Not quoted: parts of a password could be.
+        raise ConfigurationError(
+            "OPTOUT_REDIS_URL cannot be understood: write redis://user:password@host:port/0, special characters of the "
+            "password percent-encoded"
+        ) from None
+    return client
 
 
 def guard(settings: Settings) -> Guard:
@@ -255,10 +260,11 @@ def _apply(
         finally:
             stop.set()
             voucher.wake()
-            beside.join(time.monotonic() + settings.shutdown_seconds)  # what they took is sent under our membership
+            # What the publisher took is sent under our membership, so the group is left last; it has half the time.
+            beside.join(time.monotonic() + settings.shutdown_seconds / 2)
             inbox.close()
         if beside.failed:
-            raise KafkaGone("a part of this stage failed, see above")
+            raise worker.PartFailed("a part of this stage failed, see above")
 
     return run
 

@@ -6,6 +6,7 @@ says that it stands: after a crash, a replay, a flush or a restored backup that 
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -14,8 +15,10 @@ from typing import TYPE_CHECKING
 from consumer.domain.subscription import Decision
 from consumer.kafka.inbox import Partition
 from consumer.ledger import StoppedBucket
+from consumer.ops.complaints import Complaints
 from consumer.suppression.scripts import ViewUnavailable
-from consumer.suppression.view import Batch, Status
+from consumer.suppression.view import MOST_RECORDS, Batch, Status
+from consumer.wire.errors import SchemaSourceUnavailable
 
 if TYPE_CHECKING:
     import threading
@@ -28,10 +31,10 @@ if TYPE_CHECKING:
     from consumer.ledger import Ledger
     from consumer.suppression.view import Applied, Meta, View
 
-MOST_RECORDS = 1000
-"""Records in one batch, over all buckets."""
 MOST_WAITING = 100_000
 """Changes in a bucket's outbox above which it is not applied to until the publisher has caught up."""
+GAP_SECONDS = 10.0
+"""Seconds after which a record that does not come is taken to be missing."""
 ASK_AGAIN = 0.5
 """Seconds before Redis is asked again after it could not answer."""
 
@@ -44,6 +47,7 @@ class _Reading:
     seek: bool = False
     stopped: str | None = None
     full: bool = False
+    astray_since: float | None = None
 
 
 @dataclass(slots=True)
@@ -79,6 +83,7 @@ class Applier:
         self._doubted = doubted
         self._wake_voucher = wake_voucher
         self._log = log
+        self._complaints = Complaints(log)
         self._reading: dict[Partition, _Reading] = {}
         self._paused: set[Partition] = set()
         self._begun: list[int] = []
@@ -111,7 +116,7 @@ class Applier:
 
     def run(self, inbox: Inbox, stop: threading.Event) -> None:
         """Apply until told to stop. Raises OtherLedger and KafkaGone."""
-        asked_at = 0.0
+        asked_at = -math.inf
         while not stop.is_set():
             if self._away and time.monotonic() - asked_at > ASK_AGAIN:
                 asked_at = time.monotonic()
@@ -149,6 +154,11 @@ class Applier:
             self._report_begun()
         except ViewUnavailable as problem:
             self._leave(problem)
+        except SchemaSourceUnavailable as problem:
+            self._complaints.say("applying waits for the schema registry", reason=str(problem))
+            time.sleep(ASK_AGAIN)
+            for reading in self._reading.values():
+                reading.seek = True  # what was read is dropped, and read again
 
     def _parts(self, messages: Sequence[Message]) -> dict[Partition, _Part]:
         """Sort the messages into buckets, dropping what was fetched before a seek."""
@@ -162,7 +172,9 @@ class Applier:
                 continue
             part = parts.get(partition)
             if offset != (part.end if part else reading.position):
+                self._astray(partition, reading, offset, late=part is not None)
                 continue
+            reading.astray_since = None
             try:
                 entry = self._ledger.entry(message.value(), number, offset)
             except StoppedBucket as problem:
@@ -173,6 +185,24 @@ class Applier:
                 part = parts[partition] = _Part(offset)
             part.entries.append(entry)
         return parts
+
+    def _astray(self, partition: Partition, reading: _Reading, offset: int, *, late: bool) -> None:
+        """Drop a message that is not the next one: most often it was fetched before a seek. Ask for the next one again.
+
+        One that does not come at all is missing in the ledger: somebody wrote to it who must not.
+        """
+        if late or offset < reading.position:
+            return
+        now = time.monotonic()
+        if reading.astray_since is None:
+            reading.astray_since = now
+        if now - reading.astray_since > GAP_SECONDS:
+            reading.stopped = (
+                f"{partition.topic} [{partition.number}] has no record at offset {reading.position} and the next is at "
+                f"{offset}: it was written to in transactions, or compacted; see docs/ARCHITECTURE.md, L1"
+            )
+            self._log.error(reading.stopped, bucket=partition.number, offset=offset)
+        reading.seek = True
 
     def _apply(self, parts: Mapping[Partition, _Part]) -> None:
         began = time.monotonic()
@@ -191,6 +221,7 @@ class Applier:
                 noticed.append(partition.number)
         if noticed:
             self._changed(noticed)
+        if noticed or decided[Decision.STALE]:
             self._log.info(
                 "applied",
                 changed=decided[Decision.CHANGED],
@@ -209,12 +240,14 @@ class Applier:
             self._log.warning("the view fell back; going on where it stands", bucket=bucket, at=position)
         reading = self._reading[partition]
         reading.position = position
-        reading.seek = reading.seek or position != end
+        reading.seek = position != end
         reading.full = applied.waiting > MOST_WAITING
 
     def _begin(self, bucket: int, *, damaged: str | None) -> int:
-        self._begun.append(bucket)
-        return self._view.begin(bucket, damaged=damaged, published=self._published(bucket))
+        position = self._view.begin(bucket, damaged=damaged, published=self._published(bucket))
+        if position == 0:
+            self._begun.append(bucket)
+        return position
 
     def _report_begun(self) -> None:
         if self._begun:
@@ -250,6 +283,8 @@ class Applier:
         if not self._away:
             self._log.error("Redis cannot answer: applying pauses, nothing is dropped", reason=str(problem))
         self._away = True
+        # A call whose answer is lost may have been carried out: what it changed is to be told all the same.
+        self._changed([partition.number for partition in self._reading])
 
     def _return(self) -> None:
         try:

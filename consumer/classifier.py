@@ -6,16 +6,15 @@ what the appliers' vouching stands on. Records that are written twice because a 
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import TYPE_CHECKING
 
-from consumer.intake import UNATTRIBUTABLE
 from consumer.kafka.errors import KafkaGone
 from consumer.kafka.inbox import Partition
 from consumer.wire.codec import SchemaSourceUnavailable
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Mapping, Sequence
 
     from structlog.typing import FilteringBoundLogger
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
 
 MOST_MESSAGES = 500
 COMMIT_EVERY = 1.0
+FLUSH_SECONDS = 1.0
 MOST_UNACKNOWLEDGED = 20_000
 """Records that Kafka has not acknowledged above which no more is read."""
 FLUSH_ON_REVOKE = 5.0
@@ -42,7 +42,8 @@ class Classifier:
         self._positions: dict[Partition, int] = {}
         self._committed: dict[Partition, int] = {}
         self._inbox: Inbox | None = None
-        self._paused = False
+        self._paused: set[Partition] = set()
+        self._stop = threading.Event()
 
     # As the listener of the inbox
 
@@ -58,7 +59,7 @@ class Classifier:
         except TimeoutError as problem:
             raise KafkaGone(f"the offsets to begin at cannot be read: {problem}") from None
         self._positions.update(starts)
-        self._paused = False
+        self._paused.difference_update(partitions)
         self._log.info("inbound partitions received", partitions=len(partitions), owned=len(self._positions))
         return starts
 
@@ -69,13 +70,14 @@ class Classifier:
         for partition in partitions:
             self._positions.pop(partition, None)
             self._committed.pop(partition, None)
+        self._paused.difference_update(partitions)
         self._log.info("inbound partitions given up", partitions=len(partitions), owned=len(self._positions), lost=lost)
 
     # The loop
 
     def run(self, inbox: Inbox, stop: threading.Event) -> None:
         """Classify until told to stop. Raises KafkaGone."""
-        self._inbox = inbox
+        self._inbox, self._stop = inbox, stop
         due = time.monotonic()
         busy = False
         while not stop.is_set():
@@ -93,27 +95,35 @@ class Classifier:
     def _hold_back(self, inbox: Inbox) -> None:
         """Read no more while Kafka does not acknowledge; the group keeps us, for we go on polling."""
         waiting = self._producer.waiting()
-        if not self._paused and waiting > MOST_UNACKNOWLEDGED:
+        owned = set(self._positions)
+        if waiting > MOST_UNACKNOWLEDGED and owned - self._paused:
             self._log.error("Kafka does not acknowledge: classifying pauses, nothing is dropped", waiting=waiting)
-            inbox.pause(self._positions)
-            self._paused = True
+            inbox.pause(owned - self._paused)
+            self._paused = owned
         elif self._paused and waiting < MOST_UNACKNOWLEDGED // 2:
-            inbox.resume(self._positions)
-            self._paused = False
+            inbox.resume(self._paused)
+            self._paused = set()
 
     def step(self, read: Read) -> None:
         """Write what these messages become, and move the positions behind them."""
         for message in read.messages:
             topic, number, offset = message.topic(), message.partition(), message.offset()
             assert topic is not None and number is not None and offset is not None  # noqa: PT018 - an error has none
-            for record in self._records(message):
+            partition = Partition(topic, number)
+            if partition not in self._positions:
+                continue  # given up while this batch was read: the next owner reads it again
+            records = self._records(message)
+            if records is None:
+                return
+            for record in records:
                 self._producer.write(record)
-            self._positions[Partition(topic, number)] = offset + 1
+            self._positions[partition] = offset + 1
         for partition, end in read.ends.items():
             if partition in self._positions:  # past the control records of transactional producers, too
                 self._positions[partition] = max(end, self._positions[partition])
 
-    def _records(self, message: Message) -> Sequence[Outgoing]:
+    def _records(self, message: Message) -> Sequence[Outgoing] | None:
+        """Return what a message becomes, waiting for a schema registry that is away; None if told to stop meanwhile."""
         deadline = time.monotonic() + REGISTRY_PATIENCE
         while True:
             try:
@@ -121,12 +131,13 @@ class Classifier:
             except SchemaSourceUnavailable as problem:
                 if time.monotonic() > deadline:
                     raise KafkaGone(f"a schema cannot be had: {problem}") from None
-                time.sleep(0.5)
+                if self._stop.wait(0.5):
+                    return None
 
     def commit(self) -> None:
         """Commit how far everything is acknowledged, if that moved."""
         moved = [p for p, offset in self._positions.items() if self._committed.get(p) != offset]
-        if moved and self._producer.flush(COMMIT_EVERY):
+        if moved and self._producer.flush(FLUSH_SECONDS):
             self._commit(moved)
         self._report()
 
@@ -141,9 +152,7 @@ class Classifier:
         counts = self._intake.counts
         if counts.keys() - {"inbound"}:
             self._log.info("classified", **{name: count for name, count in sorted(counts.items()) if count})
-        if counts[f"dead_letter:{UNATTRIBUTABLE}"]:
-            self._log.error(
-                "opt-outs that nobody can be named for: see the dead-letter topic now",
-                count=counts[f"dead_letter:{UNATTRIBUTABLE}"],
-            )
+        if counts["dead_lettered"]:
+            # What is in there is not in force: a STOP among it does not hold until somebody replays it.
+            self._log.error("records went to the dead-letter topic: look at them now", count=counts["dead_lettered"])
         counts.clear()

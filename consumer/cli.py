@@ -27,6 +27,7 @@ from consumer.simulate import Refused, read_lines, simulate
 from consumer.suppression.scripts import ViewUnavailable
 from consumer.suppression.view import OtherLedger
 from consumer.wire.errors import SchemaError, SchemaSourceUnavailable
+from consumer.worker import unexpected
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -65,6 +66,10 @@ def run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:  # whoever reads our answer has gone
         sys.stderr.close()
         answer = 1
+    except UnicodeError:
+        answer = _say("an argument or setting is not UTF-8 text", 2)
+    except Exception as problem:  # noqa: BLE001 - a traceback could quote a patient
+        answer = _say(unexpected(problem), 1)
     return answer if isinstance(answer, int) else 0
 
 
@@ -82,6 +87,7 @@ def optout() -> None:
     Settings come from the environment (OPTOUT_REDIS_URL, OPTOUT_KAFKA_BOOTSTRAP_SERVERS, ...) or from the TOML file
     that OPTOUT_CONFIG_FILE names; README.md lists them all.
     """
+    logs.configure("warning")
 
 
 @optout.command()
@@ -126,6 +132,8 @@ def check(location: str, numbers: tuple[str, ...], as_json: bool) -> int:  # noq
 
     Exit 0: all ALLOWED. 3: any SUPPRESSED. 4: none of those, but any UNKNOWN. Only ALLOWED may send.
     """
+    if not location.strip():
+        raise click.UsageError("LOCATION is empty")
     verdicts = app.guard(load()).check_many(location, numbers)
     for number, verdict in zip(numbers, verdicts, strict=True):
         click.echo(json.dumps(_verdict(number, verdict)) if as_json else _verdict_line(number, verdict))
@@ -210,5 +218,4 @@ def demo() -> int:
     """Show the whole path on an embedded Kafka and Redis: some hundreds of texts, what became of them, and a check."""
     from consumer.demo import demo as show  # noqa: PLC0415 - the embedded stack is loaded by nothing else
 
-    logs.configure("warning")
     return show()

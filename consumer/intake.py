@@ -55,6 +55,10 @@ class Topics:
     requests: str
 
 
+class Unattributable(Exception):
+    """A keyword of which location or patient cannot be told. The message quotes neither."""
+
+
 def clock() -> int:
     """Return the time in milliseconds since the epoch."""
     return time.time_ns() // 1_000_000
@@ -89,10 +93,12 @@ class Intake:
         self.counts["inbound"] += 1
         try:
             if message.topic() == self._topics.requests:
-                return self._requested(self._codec.decode(OptOutRequested, message.value() or b""), message)
-            return self._texted(self._codec.decode(InboundMessage, message.value() or b""), message)
+                return self._requested(self._codec.decode(OptOutRequested, message.value()), message)
+            return self._texted(self._codec.decode(InboundMessage, message.value()), message)
         except Unreadable as problem:
             return [self._dead_letter(message, problem.reason, problem)]
+        except ValueError as problem:  # a value that the ledger's schema cannot hold
+            return [self._dead_letter(message, "out-of-range", problem)]
 
     def _texted(self, text: InboundMessage, message: Message) -> Sequence[Outgoing]:
         keyword = self._keywords.recognise(text.body)
@@ -101,7 +107,7 @@ class Intake:
             return [self._review(text, message, ReviewReason.NEAR_MISS, word)] if word else ()
         try:
             patient = self._attributed(text.location_id, text.patient_number)
-        except NotANumber as problem:
+        except Unattributable as problem:
             opt_out = keyword.action is Action.OPT_OUT
             return [self._dead_letter(message, UNATTRIBUTABLE if opt_out else UNATTRIBUTABLE_OPT_IN, problem)]
         when = event_time(keyword.action, text.received_at, kafka_time(message), self._now())
@@ -123,7 +129,7 @@ class Intake:
     def _requested(self, request: OptOutRequested, message: Message) -> Sequence[Outgoing]:
         try:
             patient = self._attributed(request.location_id, request.patient_number)
-        except NotANumber as problem:
+        except Unattributable as problem:
             return [self._dead_letter(message, UNATTRIBUTABLE, problem)]
         when = requested_time(request.occurred_at, kafka_time(message), self._now())
         keyword = None if request.keyword is None else request.keyword[:LONGEST_WORD]
@@ -141,10 +147,13 @@ class Intake:
         ]
 
     def _attributed(self, location_id: str, patient_number: str) -> str:
-        """Return the patient's number in E.164. Raises NotANumber where location or number cannot be told."""
+        """Return the patient's number in E.164. Raises Unattributable."""
         if not location_id.strip() or len(location_id) > LONGEST_LOCATION:
-            raise NotANumber("the location is empty or too long")
-        return to_e164(patient_number, self._region)
+            raise Unattributable("the location is empty or too long")
+        try:
+            return to_e164(patient_number, self._region)
+        except NotANumber as problem:
+            raise Unattributable(str(problem)) from None
 
     def _line(
         self,
@@ -198,8 +207,9 @@ class Intake:
         self.counts[f"dead_letter:{reason}"] += 1
         prefix = "__connect.errors."
         headers = [
-            *headers_of(message),
+            *((name, value) for name, value in headers_of(message) if name != FIRST_TIME_HEADER),
             ("optout.reason", reason.encode()),
+            (FIRST_TIME_HEADER, str(kafka_time(message)).encode()),
             (f"{prefix}topic", str(message.topic()).encode()),
             (f"{prefix}partition", str(message.partition()).encode()),
             (f"{prefix}offset", str(message.offset()).encode()),
@@ -228,13 +238,11 @@ def _cause(keyword: Keyword, text: InboundMessage) -> PatientKeyword:
 
 def kafka_time(message: Message) -> int:
     """Return the record's Kafka timestamp in ms, or the first one of a replayed dead letter; -1 if it has none."""
-    for name, value in headers_of(message):
-        if name == FIRST_TIME_HEADER and value is not None:
-            try:
-                return int(value)
-            except ValueError:
-                break
-    return int(message.timestamp()[1])
+    timestamp = int(message.timestamp()[1])
+    first = dict(headers_of(message)).get(FIRST_TIME_HEADER)
+    if first is not None and first.isdigit() and int(first[:20]) <= timestamp:  # it came in before it came again
+        return int(first[:20])
+    return timestamp
 
 
 def headers_of(message: Message) -> list[tuple[str, str | bytes | None]]:

@@ -32,7 +32,7 @@ class Ledger:
     topic_id: str
     buckets: int
     group: str
-    decode: Callable[[bytes], KeywordRecord]
+    decode: Callable[[bytes | None], KeywordRecord]
 
     @property
     def log(self) -> str:
@@ -46,7 +46,7 @@ class Ledger:
     def entry(self, value: bytes | None, partition: int, offset: int) -> Entry:
         """Return what the state rules need of a record. Raises StoppedBucket in one sentence that quotes nothing."""
         try:
-            record = self.decode(value or b"")
+            record = self.decode(value)
         except Unreadable as problem:
             raise self._stopped(partition, offset, f"it cannot be read ({problem})") from None
         if bucket_of(record.location_id, self.buckets) != partition:

@@ -6,6 +6,7 @@ ledger partition. It is known only while no transaction is pending, and only for
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -15,8 +16,10 @@ from consumer.domain.bucket import Waiting
 from consumer.kafka.inbox import NO_TOKEN, Partition
 from consumer.kafka.outbox import NotPublished, Outgoing
 from consumer.ledger import LedgerFault
+from consumer.ops.complaints import Complaints
 from consumer.suppression.scripts import ViewUnavailable
 from consumer.suppression.view import Status
+from consumer.wire.errors import SchemaSourceUnavailable
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
@@ -25,10 +28,13 @@ if TYPE_CHECKING:
     from consumer.kafka.outbox import Publishing
     from consumer.suppression.view import Meta, Taken, View
 
-MOST_CHANGES = 500
-"""Changes of one bucket in one transaction."""
+MOST_CHANGES = 2000
+"""Changes in one transaction, over all buckets."""
+LEARN_SECONDS = 1.0
+"""For how long one pass asks for committed offsets."""
 OFFSETS_EVERY = 30.0
-"""Seconds after which a position is committed though it brought no change: it only shortens what a lag shows."""
+"""Seconds after which every bucket is looked at: positions that brought no change are committed for what a lag shows,
+and a notice that was lost is made good."""
 ASK_AGAIN = 0.5
 """Seconds before Kafka or Redis is asked again after it could not answer."""
 
@@ -37,7 +43,7 @@ Render = Callable[[Partition, Waiting], Sequence[Outgoing]]
 
 
 class Publisher:
-    """Publishes for the buckets that `inbox` owns. `notice`, `published` and `stop` may be called by other threads."""
+    """Publishes for the buckets that `inbox` owns. `notice` and `published` may be called by other threads."""
 
     def __init__(
         self,
@@ -62,7 +68,9 @@ class Publisher:
         self._noticed: set[int] = set()
         self._lock = threading.Lock()
         self._wake = threading.Event()
-        self._swept = 0.0
+        self._swept = -math.inf
+        self._ask_at: dict[int, float] = {}
+        self._complaints = Complaints(log)
 
     def notice(self, buckets: Sequence[int]) -> None:
         """Say that these buckets have changes to tell."""
@@ -82,7 +90,7 @@ class Publisher:
                 self._wake.clear()
                 if not self.publish_waiting():
                     stop.wait(ASK_AGAIN)
-            self._swept = 0.0
+            self._swept = -math.inf
             self.publish_waiting()
         finally:
             self._outbox.close()
@@ -92,7 +100,7 @@ class Publisher:
         """Publish what waits in the buckets that are ours and noticed; False when Kafka or Redis could not."""
         token = self._inbox.token
         if token is not self._token:  # another assignment: nothing that was known or taken under the last one counts
-            self._token, self._known, self._swept = token, {}, 0.0
+            self._token, self._known, self._ask_at, self._swept = token, {}, {}, -math.inf
         owned = {partition.number for partition in token.partitions}
         if time.monotonic() - self._swept > OFFSETS_EVERY:
             self._swept = time.monotonic()
@@ -102,34 +110,46 @@ class Publisher:
         if not due:
             return True
         try:
-            unknown = self._learn(due - self._known.keys())
-            left = self._publish(due - unknown, token)
-        except (ViewUnavailable, NotPublished) as problem:
-            self._log.warning("publishing waits", reason=str(problem), buckets=len(due))
-            self._known = {} if isinstance(problem, NotPublished) else self._known
+            known = due & self._known.keys()
+            left = self._publish(known, token)
+            learned = self._learn(due - known)
+            left |= self._publish(learned, token)
+        except (ViewUnavailable, SchemaSourceUnavailable, NotPublished) as problem:
+            self._complaints.say("publishing waits", reason=str(problem))
+            if isinstance(problem, NotPublished):
+                self._known = {}
             self.notice(sorted(due))
             return False
+        unknown = due - known - learned
         if unknown or left:
             self.notice(sorted(unknown | left))
         return not unknown
 
     def _learn(self, buckets: set[int]) -> set[int]:
-        """Learn `published` of these buckets; return those that Kafka cannot tell yet: a transaction is pending."""
-        unknown = set()
+        """Learn `published` of these buckets; return those that Kafka could tell.
+
+        A bucket with a pending transaction is asked about again later, and does not hold up the others.
+        """
+        learned: set[int] = set()
+        now = time.monotonic()
+        asked = sorted(bucket for bucket in buckets if self._ask_at.get(bucket, now) <= now)
         # meta first: what it holds is committed already, so a committed offset below it was reset by somebody
-        metas = self._view.metas(sorted(buckets)) if buckets else {}
+        metas = self._view.metas(asked) if asked else {}
         for bucket, meta in metas.items():
+            if time.monotonic() - now > LEARN_SECONDS:
+                break
             try:
-                offset = self._committed.committed(Partition(self._ledger, bucket), timeout=1.0) or 0
+                offset = self._committed.committed(Partition(self._ledger, bucket), timeout=LEARN_SECONDS) or 0
             except TimeoutError as problem:
-                self._log.info("published not known yet", bucket=bucket, reason=str(problem))
-                unknown.add(bucket)
+                self._complaints.say("published offsets are not known yet", bucket=bucket, reason=str(problem))
+                self._ask_at[bucket] = time.monotonic() + 2 * LEARN_SECONDS
             else:
                 self._check(bucket, offset, meta)
                 self._known[bucket] = offset
-        # A view that fell back and was replayed may hold changes that were told long ago.
-        self._view.trim({bucket: self._known[bucket] for bucket in buckets - unknown})
-        return unknown
+                learned.add(bucket)
+        if learned:  # a view that fell back and was replayed may hold changes that were told long ago
+            self._view.trim({bucket: self._known[bucket] for bucket in learned})
+        return learned
 
     def _check(self, bucket: int, committed: int, meta: Meta | None) -> None:
         if meta is not None and committed < meta.published:
@@ -141,8 +161,9 @@ class Publisher:
     def _publish(self, buckets: set[int], token: Token) -> set[int]:
         """Publish what waits in these buckets; return those that have more waiting."""
         starts = {bucket: self._known[bucket] for bucket in buckets}
-        taken = self._view.take(starts, MOST_CHANGES) if starts else {}
-        offsets = {bucket: _up_to(one) for bucket, one in taken.items() if one.status is Status.OK}
+        limit = max(1, MOST_CHANGES // max(1, len(starts)))
+        taken = self._view.take(starts, limit) if starts else {}
+        offsets = {bucket: _up_to(one, limit) for bucket, one in taken.items() if one.status is Status.OK}
         offsets = {bucket: offset for bucket, offset in offsets.items() if offset > starts[bucket]}
         changes = [(Partition(self._ledger, bucket), change) for bucket in offsets for change in taken[bucket].changes]
         if offsets and self._inbox.token is token:
@@ -156,11 +177,11 @@ class Publisher:
             if changes:
                 seconds = round(time.monotonic() - began, 3)
                 self._log.info("published", changes=len(changes), buckets=len(offsets), seconds=seconds)
-        return {bucket for bucket in offsets if len(taken[bucket].changes) == MOST_CHANGES}
+        return {bucket for bucket in offsets if len(taken[bucket].changes) == limit}
 
 
-def _up_to(taken: Taken) -> int:
+def _up_to(taken: Taken, limit: int) -> int:
     """Return the offset that tells how far these changes go: `applied`, unless more may be waiting."""
-    if len(taken.changes) == MOST_CHANGES:
+    if len(taken.changes) == limit:
         return taken.changes[-1].offset + 1
     return taken.applied

@@ -77,7 +77,10 @@ class Settings(BaseSettings):
     redis_timeout: float = Field(2.0, gt=0, description="Seconds to wait for Redis to connect or to answer.")
     buckets: int = Field(DEFAULT_BUCKETS, ge=1, le=4096, description="Partitions of the ledger. Never to be changed.")
     max_staleness: float | None = Field(
-        DEFAULT_MAX_STALENESS, description="Seconds after which what nobody refreshed is UNKNOWN."
+        DEFAULT_MAX_STALENESS,
+        gt=0,
+        allow_inf_nan=False,
+        description="Seconds after which what nobody refreshed is UNKNOWN.",
     )
     region: str = Field("US", pattern="^[A-Z]{2}$", description="Country of numbers that are written without its code.")
     confirmations: Literal["ours", "provider"] | None = Field(

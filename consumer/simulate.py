@@ -91,7 +91,7 @@ def simulate(settings: Settings, values: Iterable[Mapping[str, Any]], *, show_pr
     if topic not in topics:
         raise Refused(f"there is no topic {topic}: run `optout topics create`")
     encoding = app.codec(settings)
-    producer = LedgerProducer(app.client_config(settings), lambda _reason: None)
+    producer = LedgerProducer(app.client_config(settings), lambda _name, _reason: None)
     sent = 0
     for value in _progress(values, shown=show_progress):
         try:

@@ -7,6 +7,7 @@ that the identity still holds and that the bucket has reached its end. A thread 
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from consumer.suppression.view import Meta, Server, View
 
 VOUCH_EVERY = 1.0
-AUDIT_EVERY = 300.0
+AUDIT_EVERY = 60.0
 """Seconds after which a bucket's content is counted again; it is counted at once under a new identity."""
 IDENTIFY_EVERY = 30.0
 """Seconds after which Kafka is asked again whether the ledger is the topic that it was."""
@@ -60,7 +61,7 @@ class Voucher:
         self._offsets = offsets
         self._ledger = ledger
         self._topic_id = topic_id
-        self._topic_checked = 0.0
+        self._topic_checked = -math.inf
         self._inbound = inbound
         self._classifiers = classifiers
         self._published = published
@@ -107,10 +108,12 @@ class Voucher:
         whole = self._audit({bucket: meta for bucket, meta in metas.items() if meta})
         fresh = self._time(server)
         ends = self._ends(whole, told)
+        missing = [bucket for bucket in buckets if bucket not in whole]
         if fresh is None:
+            self._doubt(buckets)
             return {}
         statuses = self._view.vouch(server, fresh, {b: (whole[b].epoch, end) for b, end in ends.items()})
-        self._report(statuses, [bucket for bucket in buckets if bucket not in whole])
+        self._report(statuses, missing)
         return statuses
 
     def _note(self, server: Server) -> None:
@@ -126,7 +129,7 @@ class Voucher:
         """Count the buckets that are due, begin those anew that lost something, and return the rest."""
         whole = {}
         for bucket, meta in metas.items():
-            epoch, when = self._audited.get(bucket, ("", 0.0))
+            epoch, when = self._audited.get(bucket, ("", -math.inf))
             if epoch != meta.epoch or time.monotonic() - when > AUDIT_EVERY:
                 audit = self._view.audit(bucket, meta.epoch)
                 if audit.status is Status.CHANGED:
@@ -187,9 +190,11 @@ class Voucher:
         if Status.EVICTS in statuses.values():
             self._complaints.say("not vouching: this Redis may evict keys; set maxmemory-policy to noeviction")
         moved = [bucket for bucket, status in statuses.items() if status in (Status.BEHIND, Status.CHANGED)]
-        if moved or missing:
-            with self._lock:
-                self._doubted.update(moved, missing)
+        self._doubt([*moved, *missing])
+
+    def _doubt(self, buckets: Sequence[int]) -> None:
+        with self._lock:
+            self._doubted.update(buckets)
 
 
 def check_ledger(partition: Partition, start: int, end: int, meta: Meta, published: Mapping[int, int]) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from consumer.kafka.errors import KafkaGone
 from consumer.ledger import LedgerFault
 from consumer.suppression.view import OtherLedger
+from consumer.wire.errors import SchemaSourceUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +23,12 @@ if TYPE_CHECKING:
 Part = Callable[[threading.Event], None]
 """A loop that runs until the event is set."""
 
-SPOKEN = (KafkaGone, LedgerFault, OtherLedger)
+
+class PartFailed(Exception):
+    """One of the parts that run beside each other failed; it has said why."""
+
+
+SPOKEN = (KafkaGone, LedgerFault, OtherLedger, PartFailed, SchemaSourceUnavailable)
 """Failures that say in one sentence what is wrong and what to do."""
 
 
@@ -44,12 +50,7 @@ class Parts:
         except SPOKEN as problem:
             self._failed(name, str(problem))
         except Exception as problem:  # noqa: BLE001 - whatever it is, the process must not go on as if it were well
-            # The place is told and the text is not: it could quote a record.
-            trace, place = problem.__traceback__, ""
-            while trace is not None:
-                place = f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"
-                trace = trace.tb_next
-            self._failed(name, f"{type(problem).__name__} at {place}: this is a bug, please report it")
+            self._failed(name, unexpected(problem))
 
     def _failed(self, name: str, sentence: str) -> None:
         self._failures.append(sentence)
@@ -71,6 +72,15 @@ class Parts:
     def failed(self) -> bool:
         """Return whether a part has failed."""
         return bool(self._failures)
+
+
+def unexpected(problem: BaseException) -> str:
+    """Return what can be said of an error that nobody foresaw: its type and place. Its text could quote a record."""
+    trace, place = problem.__traceback__, "an unknown place"
+    while trace is not None:
+        place = f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    return f"an unexpected {type(problem).__name__} at {place}; if it recurs, please report it"
 
 
 def run(parts: Mapping[str, Part], *, shutdown_seconds: float, log: FilteringBoundLogger) -> int:

@@ -119,7 +119,7 @@ class Play:
             self._redis.close()
 
     def _publish(self, records: Sequence[Record]) -> None:
-        producer = LedgerProducer({"bootstrap.servers": self._bootstrap, "log_level": 0}, lambda _reason: None)
+        producer = LedgerProducer({"bootstrap.servers": self._bootstrap, "log_level": 0}, lambda _name, _reason: None)
         for record in records:
             producer.write(self._outgoing(record))
         if not producer.flush(self._left()):

@@ -25,11 +25,11 @@ class Entry:
 
     offset: int
     location_id: str
-    digits: str
+    digits: str = field(repr=False)
     action: Action
     event_time: int
     keyword: str
-    raw: bytes = b""
+    raw: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Waiting:
 
     offset: int
     version: int
-    raw: bytes
+    raw: bytes = field(repr=False)
 
 
 class Refused(Exception):

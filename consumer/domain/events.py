@@ -1,9 +1,12 @@
-"""What travels on the topics, as Python values. Times are milliseconds since the epoch, UTC; numbers are E.164."""
+"""What travels on the topics, as Python values. Times are milliseconds since the epoch, UTC; numbers are E.164.
+
+The repr of a record shows no number of a patient and no text: it could end up in a log.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
@@ -64,9 +67,9 @@ class InboundMessage:
 
     message_id: str
     location_id: str
-    patient_number: str
+    patient_number: str = field(repr=False)
     location_number: str
-    body: str
+    body: str = field(repr=False)
     received_at: int
     provider: str
     provider_opt_out_type: str | None = None
@@ -78,7 +81,7 @@ class OptOutRequested:
 
     request_id: str
     location_id: str
-    patient_number: str
+    patient_number: str = field(repr=False)
     source: Literal[Source.IMPORT, Source.PROVIDER_BLOCK]
     occurred_at: int
     keyword: str | None = None
@@ -91,7 +94,7 @@ class PatientKeyword:
 
     action: Action
     keyword: str
-    raw_body: str
+    raw_body: str = field(repr=False)
     rule: str
     pack: str
     pack_version: int
@@ -124,7 +127,7 @@ class KeywordRecord:
     """
 
     location_id: str
-    patient_number: str
+    patient_number: str = field(repr=False)
     location_number: str | None
     cause: PatientKeyword | RequestedOptOut
     event_time: int
@@ -157,7 +160,7 @@ class SubscriptionChanged:
 
     event_id: str
     location_id: str
-    patient_number: str
+    patient_number: str = field(repr=False)
     status: Status
     previous_status: Status
     version: int
@@ -177,9 +180,9 @@ class ConfirmationRequested:
     change_event_id: str
     location_id: str
     location_number: str | None
-    patient_number: str
+    patient_number: str = field(repr=False)
     status: Status
-    text: str
+    text: str = field(repr=False)
     requested_at: int
     expires_at: int
     ledger: LedgerPosition
@@ -192,9 +195,9 @@ class ReviewRequested:
     review_id: str
     location_id: str
     location_number: str | None
-    patient_number: str
+    patient_number: str = field(repr=False)
     reason: ReviewReason
-    body: str
+    body: str = field(repr=False)
     keyword: str | None
     received_at: int
     recorded_at: int

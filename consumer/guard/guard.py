@@ -6,6 +6,7 @@ rolled back by a failover or restored from a backup knows nothing until its buck
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha1
@@ -93,7 +94,12 @@ class Guard:
         max_staleness: float | None = DEFAULT_MAX_STALENESS,
         region: str = "US",
     ) -> None:
-        """`max_staleness` in seconds; None accepts any age. `region` reads numbers without a country code."""
+        """`max_staleness` in seconds; None accepts any age. `region` reads numbers without a country code.
+
+        Buckets and region must be those of the workers. Raises ValueError for an age that is no positive number.
+        """
+        if max_staleness is not None and not 0 < max_staleness < math.inf:
+            raise ValueError("max_staleness must be a positive number of seconds, or None to accept any age")
         self._client = client
         self._buckets = buckets
         self._max_staleness_ms = None if max_staleness is None else max_staleness * 1000
@@ -104,7 +110,12 @@ class Guard:
         return self.check_many(location_id, [number])[0]
 
     def check_many(self, location_id: str, numbers: Sequence[str]) -> list[Verdict]:
-        """Return the verdicts for many patients of a location, in order. Raises NotANumber as `check` does."""
+        """Return the verdicts for many patients of a location, in order.
+
+        Raises NotANumber for what is no phone number, ValueError for an empty location: no answer would be right.
+        """
+        if not location_id.strip():
+            raise ValueError("the location is empty")
         members = [digits_of(to_e164(number, self._region)) for number in numbers]
         verdicts: list[Verdict] = []
         for start in range(0, len(members), _MOST_NUMBERS):

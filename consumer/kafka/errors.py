@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,10 @@ from confluent_kafka import KafkaError
 
 if TYPE_CHECKING:
     from confluent_kafka import KafkaException
+
+
+OnError = Callable[[str, str], None]
+"""Hears of a passing error: its name, and the sentence that the client has for it."""
 
 
 class Triage(StrEnum):
@@ -91,6 +96,12 @@ def triage(problem: KafkaException | KafkaError) -> Triage:
     if error.retriable() or error.code() in _RETRY:
         return Triage.RETRY
     return Triage.FATAL
+
+
+def name_of(problem: KafkaException | KafkaError) -> str:
+    """Return the error's name, which stays the same from one time to the next."""
+    error = error_of(problem)
+    return str(error.name()) if error else type(problem).__name__
 
 
 def sentence(problem: KafkaException | KafkaError) -> str:

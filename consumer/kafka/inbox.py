@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from consumer.kafka.cluster import PRODUCERS_ONLY, without
-from consumer.kafka.errors import KafkaGone, Triage, sentence, triage
+from consumer.kafka.errors import KafkaGone, Triage, name_of, sentence, triage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from consumer.kafka.errors import OnError
 
 __all__ = ["NO_TOKEN", "CommittedReader", "Inbox", "Listener", "Message", "Partition", "Read", "Token"]
 
@@ -71,7 +73,7 @@ class Inbox:
     more; passing errors are counted to `on_error` and waited out by the client itself.
     """
 
-    def __init__(self, config: Mapping[str, Any], on_error: Callable[[str], None]) -> None:
+    def __init__(self, config: Mapping[str, Any], on_error: OnError) -> None:
         self._on_error = on_error
         self._listener: Listener
         self._owned: set[Partition] = set()
@@ -101,6 +103,8 @@ class Inbox:
         partitions = [Partition(p.topic, p.partition) for p in received]
         starts = self._listener.assigned(partitions) if partitions else {}
         consumer.incremental_assign([TopicPartition(p.topic, p.number, starts[p]) for p in partitions])
+        # The client remembers a pause of a partition that left and came back; whoever paused it has forgotten.
+        consumer.resume([TopicPartition(p.topic, p.number) for p in partitions])
         self._owned.update(partitions)
         self._renew_token()
 
@@ -159,7 +163,7 @@ class Inbox:
             elif triage(error) is Triage.FATAL:
                 raise KafkaGone(f"Kafka cannot be read any more: {sentence(error)}")
             else:
-                self._on_error(sentence(error))
+                self._complain(error)
         return read
 
     def seek(self, partition: Partition, offset: int) -> bool:
@@ -187,7 +191,7 @@ class Inbox:
         try:
             switch([TopicPartition(p.topic, p.number) for p in partitions if p in self._owned])
         except KafkaException as problem:  # given up meanwhile; what is fetched for nothing is dropped
-            self._on_error(sentence(problem))
+            self._complain(problem)
 
     def committed(self, partitions: Sequence[Partition], timeout: float) -> dict[Partition, int | None]:
         """Return the group's committed offsets, None where there is none yet. Raises TimeoutError.
@@ -201,6 +205,9 @@ class Inbox:
             if triage(problem) is Triage.FATAL:
                 raise KafkaGone(f"the committed offsets cannot be read: {sentence(problem)}") from None
             raise TimeoutError(sentence(problem)) from None
+        for answer in answers:
+            if answer.error is not None:
+                raise TimeoutError(sentence(answer.error))
         return {Partition(a.topic, a.partition): a.offset if a.offset >= 0 else None for a in answers}
 
     def first_offset(self, partition: Partition, timeout: float) -> int:
@@ -218,15 +225,21 @@ class Inbox:
         if not offsets:
             return True
         try:
-            self._consumer.commit(
+            done = self._consumer.commit(
                 offsets=[TopicPartition(p.topic, p.number, offset) for p, offset in offsets.items()], asynchronous=False
             )
         except KafkaException as problem:
             if triage(problem) is Triage.FATAL:
                 raise KafkaGone(f"offsets cannot be committed: {sentence(problem)}") from None
-            self._on_error(sentence(problem))
+            self._complain(problem)
             return False
-        return True
+        failed = [place.error for place in done or [] if place.error is not None]
+        for error in failed:
+            self._complain(error)
+        return not failed
+
+    def _complain(self, problem: KafkaException | KafkaError) -> None:
+        self._on_error(name_of(problem), sentence(problem))
 
     def commit_beside(self, offsets: Mapping[Partition, int]) -> bool:
         """Commit, from another thread than the one that reads.

@@ -6,19 +6,20 @@ import secrets
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from consumer.kafka.cluster import CONSUMERS_ONLY, without
-from consumer.kafka.errors import KafkaGone, Triage, error_of, sentence, triage
+from consumer.kafka.errors import KafkaGone, Triage, error_of, name_of, sentence, triage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from confluent_kafka import Message
 
+    from consumer.kafka.errors import OnError
     from consumer.kafka.inbox import Inbox, Partition, Token
 
 Headers = Sequence[tuple[str, str | bytes | None]]
@@ -29,11 +30,11 @@ class Outgoing:
     """One record to be written. Without a partition the key decides."""
 
     topic: str
-    key: bytes | None
-    value: bytes | None
+    key: bytes | None = field(repr=False)
+    value: bytes | None = field(repr=False)
     partition: int = -1
     timestamp: int = 0
-    headers: Headers = ()
+    headers: Headers = field(default=(), repr=False)
 
 
 class NotPublished(Exception):
@@ -47,8 +48,9 @@ class LedgerProducer:
     any more: what was not acknowledged is read and written again after a restart.
     """
 
-    def __init__(self, config: Mapping[str, Any], on_error: Callable[[str], None]) -> None:
+    def __init__(self, config: Mapping[str, Any], on_error: OnError) -> None:
         self._failed: KafkaError | None = None
+        self._refused_by = "Kafka"
         self._on_error = on_error
         self._producer = Producer(
             {
@@ -67,11 +69,12 @@ class LedgerProducer:
         if triage(error) is Triage.FATAL:
             self._failed = error
         else:
-            self._on_error(sentence(error))
+            self._on_error(name_of(error), sentence(error))
 
-    def _delivered(self, error: KafkaError | None, _message: Message) -> None:
+    def _delivered(self, error: KafkaError | None, message: Message) -> None:
         if error is not None:
             self._failed = error
+            self._refused_by = message.topic() or ""
 
     def write(self, record: Outgoing) -> None:
         """Queue a record; waits while the queue is full."""
@@ -108,7 +111,7 @@ class LedgerProducer:
 
     def _check(self) -> None:
         if self._failed is not None:
-            raise KafkaGone(f"the ledger cannot be written to: {sentence(self._failed)}")
+            raise KafkaGone(f"{self._refused_by} cannot be written to: {sentence(self._failed)}")
 
 
 class Publishing(Protocol):
@@ -164,7 +167,7 @@ class TransactionalOutbox:
         try:
             producer.begin_transaction()
             for record in records:
-                self._produce(producer, record)
+                _produce(producer, record)
             if producer.flush(self._timeout):
                 self._abandon("records were not acknowledged in time")
             self._retrying(
@@ -177,16 +180,6 @@ class TransactionalOutbox:
             self._retrying(lambda: producer.commit_transaction(self._timeout))
         except KafkaException as problem:
             self._abandon(sentence(problem), problem)
-
-    @staticmethod
-    def _produce(producer: Producer, record: Outgoing) -> None:
-        while True:
-            try:
-                producer.produce(record.topic, key=record.key, value=record.value, headers=list(record.headers))
-            except BufferError:
-                producer.poll(0.1)
-            else:
-                return
 
     def _retrying(self, call: Callable[[], Any]) -> None:
         deadline = time.monotonic() + self._timeout
@@ -208,13 +201,17 @@ class TransactionalOutbox:
         """
         producer = self._producer
         assert producer is not None
-        if problem is None or triage(problem) is Triage.ABORT:
+        error = None if problem is None else error_of(problem)
+        verdict = Triage.ABORT if problem is None else triage(problem)
+        if verdict in (Triage.ABORT, Triage.REJOIN):
             try:
                 producer.abort_transaction(self._timeout)
             except KafkaException:
                 self._producer = None
-        else:
+        elif verdict is Triage.RETRY or (error is not None and error.fatal()):
             self._producer = None
+        else:
+            raise KafkaGone(f"changes cannot be published: {why}") from None
         raise NotPublished(why) from None
 
     def close(self) -> None:
@@ -223,6 +220,20 @@ class TransactionalOutbox:
             with suppress(KafkaException):  # none was open, or the broker ends it by its timeout
                 self._producer.abort_transaction(self._timeout)
             self._producer = None
+
+
+def _produce(
+    producer: Producer, record: Outgoing, delivered: Callable[[KafkaError | None, Message], None] | None = None
+) -> None:
+    """Queue a record, waiting while the queue is full."""
+    options: dict[str, Any] = {} if delivered is None else {"on_delivery": delivered}
+    while True:
+        try:
+            producer.produce(record.topic, key=record.key, value=record.value, headers=list(record.headers), **options)
+        except BufferError:
+            producer.poll(0.1)
+        else:
+            return
 
 
 def _passing(problem: KafkaException) -> bool:
@@ -261,14 +272,12 @@ class PlainOutbox:
     def publish(self, records: Sequence[Outgoing], offsets: Mapping[Partition, int], token: Token) -> None:
         """See Publishing."""
         self._failed = None
-        for record in records:
-            self._producer.produce(
-                record.topic,
-                key=record.key,
-                value=record.value,
-                headers=list(record.headers),
-                on_delivery=self._delivered,
-            )
+        try:
+            for record in records:
+                _produce(self._producer, record, self._delivered)
+        except KafkaException as problem:
+            self._producer.purge()
+            raise NotPublished(sentence(problem)) from None
         if self._producer.flush(self._timeout):
             self._producer.purge()
             raise NotPublished("records were not acknowledged in time")

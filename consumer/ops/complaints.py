@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -23,13 +24,16 @@ class Complaints:
 
     def say(self, event: str, **fields: object) -> None:
         """Log a warning unless the same event was logged a moment ago."""
+        self._say(event, event, fields)
+
+    def kafka(self, name: str, sentence: str) -> None:
+        """Log a passing error of the Kafka client, which mends itself."""
+        self._say(name, "Kafka has trouble", {"error": name, "reason": sentence})
+
+    def _say(self, key: str, event: str, fields: dict[str, object]) -> None:
         now = time.monotonic()
         with self._lock:
-            if now - self._said.get(event, -SAY_EVERY) < SAY_EVERY:
+            if now - self._said.get(key, -math.inf) < SAY_EVERY:
                 return
-            self._said[event] = now
+            self._said[key] = now
         self._log.warning(event, **fields)
-
-    def kafka(self, reason: str) -> None:
-        """Log a passing error of the Kafka client, which mends itself."""
-        self.say(f"Kafka has trouble: {reason}")

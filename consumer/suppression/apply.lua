@@ -15,15 +15,15 @@ local meta, outbox, locations = KEYS[1], KEYS[2], KEYS[3]
 local log, position, finish = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local places = tonumber(ARGV[5])
 
-local m = redis.call('HMGET', meta, 'log', 'epoch', 'applied', 'published', 'members', 'states', 'outbox')
+local m = redis.call('HMGET', meta, 'log', 'epoch', 'applied', 'published', 'members', 'states', 'outbox', 'locations')
 if not m[1] and not m[2] then return {'MISSING', '', 0, 0, {}} end
-for i = 1, 7 do
-  if not m[i] then return {'DAMAGED', m[2] or '', 0, 0, {}} end
+for i = 1, 8 do
+  if not m[i] or i > 2 and not tonumber(m[i]) then return {'DAMAGED', m[2] or '', 0, 0, {}} end
 end
 if m[1] ~= log then return {'OTHER', m[1], 0, 0, {}} end
 local epoch, applied = m[2], tonumber(m[3])
-local members, states, waiting = tonumber(m[5]), tonumber(m[6]), tonumber(m[7])
-if redis.call('ZCARD', outbox) ~= waiting then return {'DAMAGED', epoch, applied, 0, {}} end
+local members, states, waiting, touched = tonumber(m[5]), tonumber(m[6]), tonumber(m[7]), tonumber(m[8])
+if redis.call('ZCARD', outbox) ~= waiting or redis.call('SCARD', locations) ~= touched then return {'DAMAGED', epoch, applied, 0, {}} end
 if position > applied then return {'REFUSED', epoch, applied, waiting, {}} end
 local published = math.max(tonumber(m[4]), tonumber(ARGV[4]))
 
@@ -31,15 +31,29 @@ local published = math.max(tonumber(m[4]), tonumber(ARGV[4]))
 -- what it may hold is from before the bucket was begun anew.
 local known = {}
 for place = 1, places do
-  local state = KEYS[3 + 2 * place]
+  local set, state = KEYS[2 + 2 * place], KEYS[3 + 2 * place]
   known[place] = redis.call('SISMEMBER', locations, ARGV[5 + place]) == 1
-  if known[place] and redis.call('HGET', state, 'epoch') ~= epoch then return {'DAMAGED', epoch, applied, waiting, {}} end
+  if known[place] then
+    local kind = redis.call('TYPE', set).ok
+    if kind ~= 'set' and kind ~= 'none' or redis.call('TYPE', state).ok ~= 'hash'
+      or redis.call('HGET', state, 'epoch') ~= epoch then
+      return {'DAMAGED', epoch, applied, waiting, {}}
+    end
+  end
 end
 
 local function unpacked(record)
   local status, version, time, since, keyword = string.match(record, '^([OI]):(%d+):(%-?%d+):(%-?%d+):(.*)$')
   if not status then return nil end
   return {status = status, version = tonumber(version), time = time, since = since, keyword = keyword}
+end
+
+-- Whether one time is before another. Beyond 2^53 two of them can be one number to Lua: then their digits say.
+local function before(a, b)
+  if tonumber(a) ~= tonumber(b) then return tonumber(a) < tonumber(b) end
+  local shorter = #a < #b or #a == #b and a < b
+  if string.sub(a, 1, 1) == '-' then shorter = #a > #b or #a == #b and a > b end
+  return shorter
 end
 
 local current, decisions, changes = {}, {}, {}
@@ -62,8 +76,7 @@ for i = 6 + places, #ARGV, 7 do
       decision = status == 'O' and 'C' or 'U'
       stored = {status = status, version = status == 'O' and 1 or 0, time = time, since = time, keyword = keyword}
     else
-      local newer, older = tonumber(time), tonumber(stored.time)
-      if newer < older or newer == older and not (status == 'O' and stored.status == 'I') then
+      if before(time, stored.time) or time == stored.time and not (status == 'O' and stored.status == 'I') then
         decision = 'S'
       elseif status == stored.status then
         decision = 'U'
@@ -83,7 +96,7 @@ for i = 6 + places, #ARGV, 7 do
   end
 end
 
--- Nothing below this line can fail, but for the server itself.
+-- From here on only the server itself can fail: every key was found to be of its type, or is deleted first.
 for place = 1, places do
   local set, state = KEYS[2 + 2 * place], KEYS[3 + 2 * place]
   local records, out, back = {}, {}, {}
@@ -102,6 +115,7 @@ for place = 1, places do
       redis.call('DEL', set, state)
       redis.call('HSET', state, 'epoch', epoch)
       redis.call('SADD', locations, ARGV[5 + place])
+      touched = touched + 1
     end
     redis.call('HSET', state, unpack(records))
     if #out > 0 then redis.call('SADD', set, unpack(out)) end
@@ -115,5 +129,5 @@ end
 if finish > applied then applied = finish end
 redis.call('HSET', meta, 'applied', string.format('%.0f', applied), 'published', string.format('%.0f', published),
   'members', string.format('%.0f', members), 'states', string.format('%.0f', states),
-  'outbox', string.format('%.0f', waiting))
+  'outbox', string.format('%.0f', waiting), 'locations', string.format('%.0f', touched))
 return {'OK', epoch, applied, waiting, decisions}

@@ -8,12 +8,14 @@
 
 local kind = redis.call('TYPE', KEYS[1]).ok
 if kind == 'hash' then
-  local m = redis.call('HMGET', KEYS[1], 'log', 'epoch', 'applied', 'published')
+  local m = redis.call('HMGET', KEYS[1], 'log', 'epoch', 'applied', 'published', 'members', 'states', 'outbox', 'locations')
+  local whole = true
+  for i = 1, 8 do whole = whole and m[i] and (i < 3 or tonumber(m[i])) end
   if m[1] and m[1] ~= ARGV[1] then return {'OTHER', m[1], 0} end
-  if m[1] and m[2] and m[3] and m[2] ~= ARGV[3] then return {'OK', m[2], tonumber(m[3])} end
-  if m[4] and tonumber(m[4]) > tonumber(ARGV[4]) then ARGV[4] = m[4] end
+  if whole and m[2] ~= ARGV[3] then return {'OK', m[2], tonumber(m[3])} end
+  if m[4] and (tonumber(m[4]) or 0) > tonumber(ARGV[4]) then ARGV[4] = m[4] end
 end
 redis.call('DEL', KEYS[1], KEYS[2], KEYS[3])
 redis.call('HSET', KEYS[1], 'log', ARGV[1], 'epoch', ARGV[2], 'applied', '0', 'published', ARGV[4],
-  'members', '0', 'states', '0', 'outbox', '0')
+  'members', '0', 'states', '0', 'outbox', '0', 'locations', '0')
 return {'OK', ARGV[2], 0}

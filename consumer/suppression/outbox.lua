@@ -9,7 +9,7 @@
 local m = redis.call('HMGET', KEYS[1], 'log', 'epoch', 'applied', 'published', 'outbox')
 if not m[1] and not m[2] then return {'MISSING', '', 0, 0, {}} end
 for i = 1, 5 do
-  if not m[i] then return {'DAMAGED', m[2] or '', 0, 0, {}} end
+  if not m[i] or i > 2 and not tonumber(m[i]) then return {'DAMAGED', m[2] or '', 0, 0, {}} end
 end
 if m[1] ~= ARGV[1] then return {'OTHER', m[1], 0, 0, {}} end
 if redis.call('ZCARD', KEYS[2]) ~= tonumber(m[5]) then return {'DAMAGED', m[2], 0, 0, {}} end

@@ -1,6 +1,6 @@
 """The view of each bucket in Redis: begin, apply, take what waits to be published, trim, vouch, audit.
 
-Every step is one script, safe to be called by anyone at any time: a batch is refused where it does not continue what
+Every change is one script, safe to be called by anyone at any time: a batch is refused where it does not continue what
 the bucket holds, so an owner that does not know yet that it is none any more can do no harm.
 """
 
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 APPLY, BEGIN, OUTBOX, TRIM, VOUCH, AUDIT = map(script, ("apply", "begin", "outbox", "trim", "vouch", "audit"))
 
+MOST_RECORDS = 1000
+"""Records in one call of apply.lua: Lua unpacks what they lead to onto a stack of limited size."""
+
+_META = ("log", "epoch", "applied", "published", "outbox", "members", "states", "locations")
 _DECISIONS = {b"C": Decision.CHANGED, b"U": Decision.UNCHANGED, b"S": Decision.STALE}
 _ACTIONS = {Action.OPT_OUT: "O", Action.OPT_IN: "I"}
 
@@ -122,7 +126,11 @@ class View:
         self._prefixes = [bucket_prefix(bucket, buckets) for bucket in range(buckets)]
 
     def apply(self, batches: Sequence[Batch]) -> list[Applied]:
-        """Apply one batch a bucket, all in one round trip, and return what became of each."""
+        """Apply one batch a bucket, all in one round trip, and return what became of each.
+
+        At most MOST_RECORDS records a batch: Lua unpacks them onto a stack of limited size.
+        """
+        assert all(len(batch.entries) <= MOST_RECORDS for batch in batches)
         answers = run(self._client, [self._apply_call(batch) for batch in batches])
         return [self._applied(answer) for answer in answers]
 
@@ -188,7 +196,7 @@ class View:
         wanted = list(buckets)
         with unavailable_if_redis_fails(), self._client.pipeline(transaction=False) as pipeline:
             for bucket in wanted:
-                pipeline.hmget(meta_key(self._prefixes[bucket]), "log", "epoch", "applied", "published", "outbox")
+                pipeline.hmget(meta_key(self._prefixes[bucket]), *_META)
             answers = pipeline.execute(raise_on_error=False)
         return dict(zip(wanted, map(self._meta, answers), strict=True))
 
@@ -198,12 +206,15 @@ class View:
         if isinstance(answer, Exception):
             with unavailable_if_redis_fails():
                 raise answer
-        log, epoch, applied, published, waiting = answer
+        log, epoch, applied, published, waiting = answer[:5]
         if log is not None and log.decode(errors="replace") != self._log:
             self._status(b"OTHER", log)
-        if None in (log, epoch, applied, published, waiting):
+        if None in answer:
             return None
-        return Meta(epoch.decode(), int(applied), int(published), int(waiting))
+        try:
+            return Meta(epoch.decode(), int(applied), int(published), int(waiting))
+        except ValueError:  # not what we wrote
+            return None
 
     def take(self, starts: Mapping[int, int], limit: int) -> dict[int, Taken]:
         """Return what waits in each bucket from the given offset on, at most `limit` changes each, in order."""
@@ -255,7 +266,10 @@ class View:
         return Status.CHANGED if isinstance(answer, ViewDamaged) else self._status(answer[0], b"another")
 
     def audit(self, bucket: int, epoch: str) -> Audit:
-        """Count members, records and waiting changes of a bucket of that epoch against its meta, in one step."""
+        """Count members, records and waiting changes of a bucket of that epoch against its meta.
+
+        The count itself is one step; where the bucket moved on since its locations were listed it says CHANGED.
+        """
         prefix = self._prefixes[bucket]
         keys = [meta_key(prefix), outbox_key(prefix), locations_key(prefix)]
         with unavailable_if_redis_fails():

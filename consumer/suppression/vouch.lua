@@ -7,7 +7,7 @@
 -- EVICTS (the server may drop keys, so nothing can be vouched for); OTHER (another ledger).
 
 local m = redis.call('HMGET', KEYS[1], 'log', 'epoch', 'applied', 'run', 'replication', 'fresh')
-if not m[1] or not m[2] or not m[3] then return {'CHANGED', 0, 0} end
+if not m[1] or not m[2] or not tonumber(m[3]) then return {'CHANGED', 0, 0} end
 if m[1] ~= ARGV[1] then return {'OTHER', 0, 0} end
 local info = redis.call('INFO', 'server', 'replication', 'memory')
 local run, replication = string.match(info, 'run_id:(%w+)'), string.match(info, 'master_replid:(%w+)')
@@ -16,6 +16,6 @@ if string.match(info, 'maxmemory_policy:(%S+)') ~= 'noeviction' then return {'EV
 if tonumber(m[3]) < tonumber(ARGV[5]) then return {'BEHIND', tonumber(m[3]), 0} end
 local time = redis.call('TIME')
 local fresh = math.min(tonumber(ARGV[6]), tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000))
-if m[4] == run and m[5] == replication and m[6] then fresh = math.max(fresh, tonumber(m[6])) end
+if m[4] == run and m[5] == replication and m[6] then fresh = math.max(fresh, tonumber(m[6]) or 0) end
 redis.call('HSET', KEYS[1], 'run', run, 'replication', replication, 'fresh', string.format('%.0f', fresh))
 return {'OK', tonumber(m[3]), fresh}
