@@ -456,7 +456,7 @@ class Applying:
     ) -> None:
         self.logger = CapturingLogger()
         self.view = view or system.view()
-        self.inbox = Inbox(system.client(**properties) | {"group.id": system.ledger.group}, lambda _: None)
+        self.inbox = Inbox(system.client(**properties) | {"group.id": system.ledger.group}, lambda *_: None)
         self.outbox = outbox or TransactionalOutbox(system.client())
         self.committed = CommittedReader(system.client(), system.ledger.group)
         changes = Changes(
@@ -527,11 +527,11 @@ class Classifying:
             region="US",
             **({} if now is None else {"now": now}),
         )
-        self.producer = LedgerProducer(system.client(), lambda _: None)
+        self.producer = LedgerProducer(system.client(), lambda *_: None)
         self.classifier = Classifier(
             intake=intake, producer=self.producer, log=cast("FilteringBoundLogger", self.logger)
         )
-        self.inbox = Inbox(system.client() | {"group.id": f"{system.group}.classify"}, lambda _: None)
+        self.inbox = Inbox(system.client() | {"group.id": f"{system.group}.classify"}, lambda *_: None)
         self.inbox.subscribe(topics or [system.topics["inbound"]], self.classifier)
 
     def classify(self, rounds: int = 1) -> None:

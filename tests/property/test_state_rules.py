@@ -43,7 +43,7 @@ LOG = "topic-id/appliers"
 BUCKET, BUCKETS = 2, 4
 PREFIX = bucket_prefix(BUCKET, BUCKETS)
 META, OUTBOX, TOUCHED = meta_key(PREFIX), outbox_key(PREFIX), locations_key(PREFIX)
-FIELDS = ("log", "epoch", "applied", "published", "members", "states", "outbox")
+FIELDS = ("log", "epoch", "applied", "published", "members", "states", "outbox", "locations")
 LOCATIONS = ("loc-1", "loc-2", "{lo}c:\u00e9 3")
 NUMBERS = ("12025550143", "12025550144", "442079460958")
 EXACT = 2**53 - 1
@@ -88,6 +88,7 @@ def of_model(bucket: Bucket) -> dict[str, Any]:
         "members": len(bucket.members()),
         "states": len(bucket.subscriptions),
         "outbox": len(bucket.outbox),
+        "locations": len(touched),
         "waiting": bucket.outbox,
         "touched": touched,
         "sets": {key: {int(digits) for place, digits in bucket.members() if place == key} for key in touched},
@@ -109,7 +110,7 @@ def of_redis(client: redis.Redis) -> dict[str, Any]:
     assert {state.pop(b"epoch") for state in states.values()} <= {meta["epoch"].encode()}
     return {
         "log": meta["log"],
-        **{name: int(meta[name]) for name in ("applied", "published", "members", "states", "outbox")},
+        **{name: int(meta[name]) for name in FIELDS[2:]},
         "waiting": [Waiting(int(offset), int(version), value) for (offset, version, value), _ in changes],
         "touched": touched,
         "sets": {key: {int(member) for member in raw.smembers(set_key(PREFIX, key))} for key in touched},
@@ -247,13 +248,24 @@ class Agreement(RuleBasedStateMachine):
             self.client.zadd(OUTBOX, {f"3:1:{digits}": 3})
         self.begin(published)
 
-    @rule(garbage=locations, number=numbers, kind=st.sampled_from(["string", "list"]))
-    def find_another_system(self, garbage: str, number: str, kind: str) -> None:
-        """Find keys of another type where a location of ours, not touched in this epoch, is going to live."""
-        if garbage not in of_model(self.model)["touched"]:
-            self.client.delete(set_key(PREFIX, garbage), state_key(PREFIX, garbage))
-            for key in (set_key(PREFIX, garbage), state_key(PREFIX, garbage)):
-                self.client.set(key, number) if kind == "string" else self.client.lpush(key, number)
+    @rule(
+        location=locations,
+        keys=st.sampled_from([[set_key], [state_key], [set_key, state_key]]),
+        kind=st.sampled_from(["string", "list", "hash", "set"]),
+    )
+    def find_another_system(self, location: str, keys: list[Callable[[str, str], str]], kind: str) -> None:
+        """Find keys of any type where a location of ours, not touched in this epoch, is going to live."""
+        if location in of_model(self.model)["touched"]:
+            return
+        for key in (make(PREFIX, location) for make in keys):
+            self.client.delete(key)
+            strangers: dict[str, Callable[[], object]] = {
+                "string": partial(self.client.set, key, "1"),
+                "list": partial(self.client.lpush, key, "1", NUMBERS[0]),
+                "hash": partial(self.client.hset, key, NUMBERS[0], "1"),
+                "set": partial(self.client.sadd, key, "1", NUMBERS[0]),
+            }
+            strangers[kind]()
 
     @rule(data=st.data(), told=st.integers(0, 6))
     def lose_a_key(self, data: st.DataObject, told: int) -> None:
