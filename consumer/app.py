@@ -32,6 +32,7 @@ from consumer.ops import logs
 from consumer.ops.complaints import Complaints
 from consumer.publisher import Publisher
 from consumer.settings import ConfigurationError
+from consumer.suppression.scripts import ViewRefused, ViewUnavailable
 from consumer.suppression.view import View
 from consumer.voucher import Voucher
 from consumer.wire import registry
@@ -51,14 +52,14 @@ SESSION_MS = 10_000
 """How long a dead member keeps its partitions. The client's default of 45 s would be a long time without an owner."""
 
 
-def redis_client(settings: Settings, *, retries: int = 0) -> redis.Redis:
+def redis_client(settings: Settings) -> redis.Redis:
     """Return a client of the view's Redis. It connects when first used. Raises ConfigurationError."""
     try:
         client = redis.Redis.from_url(
             settings.require_redis(),
             socket_timeout=settings.redis_timeout,
             socket_connect_timeout=settings.redis_timeout,
-            retry=Retry(NoBackoff(), retries),
+            retry=Retry(NoBackoff(), 0),
         )
         client.connection_pool.make_connection()  # connects to nothing yet, but refuses options that do not exist
     except (ValueError, TypeError, UnicodeError):
@@ -72,8 +73,10 @@ def redis_client(settings: Settings, *, retries: int = 0) -> redis.Redis:
 
 def guard(settings: Settings) -> Guard:
     """Return the guard that these settings describe."""
-    return Guard(
-        redis_client(settings, retries=1),
+    redis_client(settings)  # refuses, in a sentence, what is no URL
+    return Guard.from_url(
+        settings.require_redis(),
+        timeout=settings.redis_timeout,
         buckets=settings.buckets,
         max_staleness=settings.max_staleness,
         region=settings.region,
@@ -145,17 +148,17 @@ def run_worker(settings: Settings, only: Literal["classify", "apply"] | None = N
     Raises ConfigurationError, KafkaGone, TopicError, SchemaError or LedgerFault before anything has begun.
     """
     confirmations = settings.require_confirmations()
-    settings.require_redis()
     admin = admin_client(settings)
     _check_topics(settings, admin)
     encoding = codec(settings)
+    log_of = ledger(settings, admin, encoding)
     parts: dict[str, worker.Part] = {}
+    if only != "classify":  # first: it looks whose view Redis holds before anything is written to the ledger
+        encoding.prepare(SubscriptionChanged, ConfirmationRequested)
+        parts["apply"] = _apply(settings, admin, encoding, log_of, confirmations)
     if only != "apply":
         encoding.prepare(KeywordRecord, ReviewRequested)
-        parts["classify"] = _classify(settings, encoding)
-    if only != "classify":
-        encoding.prepare(SubscriptionChanged, ConfirmationRequested)
-        parts["apply"] = _apply(settings, admin, encoding, ledger(settings, admin, encoding), confirmations)
+        parts["classify"] = _classify(settings, encoding, log_of)
     return worker.run(parts, shutdown_seconds=settings.shutdown_seconds, log=logs.logger("worker"))
 
 
@@ -181,7 +184,7 @@ def client_config(settings: Settings) -> dict[str, Any]:
     return {"logger": logs.librdkafka(), **settings.require_kafka()}
 
 
-def _classify(settings: Settings, encoding: Codec) -> worker.Part:
+def _classify(settings: Settings, encoding: Codec, log_of: Ledger) -> worker.Part:
     log = logs.logger("classify")
     intake = Intake(
         codec=encoding,
@@ -198,7 +201,7 @@ def _classify(settings: Settings, encoding: Codec) -> worker.Part:
 
     def run(stop: threading.Event) -> None:
         producer = LedgerProducer(client_config(settings), Complaints(log).kafka)
-        classifier = Classifier(intake=intake, producer=producer, log=log)
+        classifier = Classifier(intake=intake, producer=producer, ledger_id=log_of.topic_id, log=log)
         inbox = Inbox(_consumer_config(settings, settings.classifiers), Complaints(log).kafka)
         inbox.subscribe(settings.inbound, classifier)
         try:
@@ -214,6 +217,7 @@ def _apply(
 ) -> worker.Part:
     log = logs.logger("apply")
     view = View(redis_client(settings), buckets=settings.buckets, log=log_of.log)
+    _look_at_view(view, settings.buckets)
     changes = Changes(
         log_of,
         encoding,
@@ -252,6 +256,8 @@ def _apply(
             wake_voucher=voucher.wake,
             log=log,
         )
+        if not applier.await_view(range(settings.buckets), stop):
+            return
         inbox.subscribe([log_of.topic], applier)
         beside = worker.Parts({"publish": publisher.run, "vouch": voucher.run}, stop, log)
         beside.start()
@@ -267,6 +273,16 @@ def _apply(
             raise worker.PartFailed("a part of this stage failed, see above")
 
     return run
+
+
+def _look_at_view(view: View, buckets: int) -> None:
+    """Raise OtherLedger for a Redis that holds another ledger's view, ConfigurationError for one that refuses us."""
+    try:
+        view.metas(range(buckets))
+    except ViewRefused as problem:
+        raise ConfigurationError(f"{problem}: see OPTOUT_REDIS_URL") from None
+    except ViewUnavailable:
+        return  # away: the applier waits for it, and looks again with every call
 
 
 def _publishing(settings: Settings, inbox: Inbox) -> Publishing:

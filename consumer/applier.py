@@ -114,6 +114,21 @@ class Applier:
 
     # The loop
 
+    def await_view(self, buckets: Sequence[int], stop: threading.Event) -> bool:
+        """Wait until Redis answers for the first time; False if told to stop meanwhile. Raises OtherLedger.
+
+        A worker that never had a Redis must not take buckets from those that have one.
+        """
+        while not stop.is_set():
+            try:
+                self._view.metas(buckets)
+            except ViewUnavailable as problem:
+                self._complaints.say("waiting for Redis before taking any bucket", reason=str(problem))
+                stop.wait(ASK_AGAIN)
+            else:
+                return True
+        return False
+
     def run(self, inbox: Inbox, stop: threading.Event) -> None:
         """Apply until told to stop. Raises OtherLedger and KafkaGone."""
         asked_at = -math.inf
@@ -251,7 +266,9 @@ class Applier:
 
     def _report_begun(self) -> None:
         if self._begun:
-            self._log.warning("buckets were not whole and are begun at offset 0", buckets=self._begun)
+            self._log.warning(
+                "buckets that were missing or damaged are begun at offset 0", buckets=sorted(set(self._begun))
+            )
             self._begun = []
             self._wake_voucher()
 
@@ -271,13 +288,16 @@ class Applier:
             return
         mine = [p for p, reading in self._reading.items() if p.number in doubted and not reading.stopped]
         metas = self._view.metas([partition.number for partition in mine])
+        moved = []
         for partition in mine:
             reading, meta = self._reading[partition], metas[partition.number]
             reading.full = meta is not None and meta.waiting > MOST_WAITING
             position = self._standing(partition.number, meta)
             if position != reading.position:
-                self._log.warning("the view moved; going on where it stands", bucket=partition.number, at=position)
+                moved.append(partition.number)
                 reading.position, reading.seek = position, True
+        if moved:
+            self._log.warning("the view of these buckets moved; reading goes on where it stands", buckets=moved)
 
     def _leave(self, problem: ViewUnavailable) -> None:
         if not self._away:

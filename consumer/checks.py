@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import redis
 
 from consumer import app
+from consumer.domain.events import ConfirmationRequested, KeywordRecord, ReviewRequested, SubscriptionChanged
 from consumer.kafka import topics
 from consumer.kafka.cluster import partitions_by_topic
 from consumer.kafka.errors import KafkaGone
@@ -88,12 +90,18 @@ def _kafka_faults(settings: Settings) -> list[str]:
                     f"{spec.name} has message.timestamp.type={kind}: set LogAppendTime, or a wrong clock decides "
                     "whether a STOP or a START came last"
                 )
+    decoding = app.codec(settings)
+    if settings.schema_registry_url is not None:
+        decoding.prepare(KeywordRecord, ReviewRequested, SubscriptionChanged, ConfirmationRequested)
     if settings.keyword_ledger_topic in known:
         log_of = None
         try:
-            log_of = app.ledger(settings, admin, app.codec(settings))
+            log_of = app.ledger(settings, admin, decoding)
         except LedgerFault as fault:
             faults += str(fault).split("; ")
         if log_of is not None and settings.redis_url is not None:
-            View(app.redis_client(settings), buckets=settings.buckets, log=log_of.log).metas(range(settings.buckets))
+            with suppress(ViewUnavailable):  # said already
+                View(app.redis_client(settings), buckets=settings.buckets, log=log_of.log).metas(
+                    range(settings.buckets)
+                )
     return faults

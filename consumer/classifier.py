@@ -1,7 +1,8 @@
 """Inbound to ledger: poll, classify, produce, commit. It knows nothing of Redis.
 
-An inbound offset is committed only when everything below it is acknowledged in the ledger, each second or so: that is
-what the appliers' vouching stands on. Records that are written twice because a crash came in between do no harm.
+An inbound offset is committed only when everything below it is acknowledged in the ledger, each second or so, and the
+commit names that ledger: this is what the appliers' vouching stands on. Records that are written twice, because a crash
+came in between, do no harm.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from consumer.kafka.errors import KafkaGone
 from consumer.kafka.inbox import Partition
+from consumer.ledger import LedgerFault
 from consumer.wire.codec import SchemaSourceUnavailable
 
 if TYPE_CHECKING:
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from consumer.intake import Intake
-    from consumer.kafka.inbox import Inbox, Message, Read
+    from consumer.kafka.inbox import Committed, Inbox, Message, Read
     from consumer.kafka.outbox import LedgerProducer, Outgoing
 
 MOST_MESSAGES = 500
@@ -35,7 +37,8 @@ REGISTRY_PATIENCE = 60.0
 class Classifier:
     """A member of the classifiers' group. A Listener of its inbox, which is handed in with `run`."""
 
-    def __init__(self, *, intake: Intake, producer: LedgerProducer, log: FilteringBoundLogger) -> None:
+    def __init__(self, *, intake: Intake, producer: LedgerProducer, ledger_id: str, log: FilteringBoundLogger) -> None:
+        self._ledger_id = ledger_id
         self._intake = intake
         self._producer = producer
         self._log = log
@@ -52,16 +55,32 @@ class Classifier:
         assert self._inbox is not None
         starts = {}
         try:
-            for partition, offset in self._inbox.committed(partitions, 10.0).items():
-                if offset is not None:
-                    self._committed[partition] = offset
-                starts[partition] = self._inbox.first_offset(partition, 10.0) if offset is None else offset
+            for partition, committed in self._inbox.committed(partitions, 10.0).items():
+                if committed is None:
+                    starts[partition] = self._inbox.first_offset(partition, 10.0)
+                else:
+                    starts[partition] = self._ours(partition, committed)
         except TimeoutError as problem:
             raise KafkaGone(f"the offsets to begin at cannot be read: {problem}") from None
         self._positions.update(starts)
         self._paused.difference_update(partitions)
         self._log.info("inbound partitions received", partitions=len(partitions), owned=len(self._positions))
         return starts
+
+    def _ours(self, partition: Partition, committed: Committed) -> int:
+        """Return the offset to go on at. Raises LedgerFault where what lies below it was written to another ledger.
+
+        A commit names the ledger that it stands for; one without a name was set by hand, and is named with the next.
+        """
+        if committed.note == self._ledger_id:
+            self._committed[partition] = committed.offset
+        elif committed.note:
+            raise LedgerFault(
+                f"{partition.topic} [{partition.number}] was read up to {committed.offset} into another ledger "
+                f"(id {committed.note}; this one is {self._ledger_id}), and this one lacks its opt-outs: go back to "
+                "that ledger, or, to begin a new one from what inbound still holds, set an OPTOUT_GROUP of its own"
+            )
+        return committed.offset
 
     def revoked(self, partitions: Sequence[Partition], *, lost: bool) -> None:
         """Commit what is done, unless somebody else has these partitions already."""
@@ -76,7 +95,7 @@ class Classifier:
     # The loop
 
     def run(self, inbox: Inbox, stop: threading.Event) -> None:
-        """Classify until told to stop. Raises KafkaGone."""
+        """Classify until told to stop. Raises KafkaGone and LedgerFault."""
         self._inbox, self._stop = inbox, stop
         due = time.monotonic()
         busy = False
@@ -145,7 +164,7 @@ class Classifier:
         assert self._inbox is not None
         offsets = {p: self._positions[p] for p in partitions if p in self._positions}
         offsets = {p: offset for p, offset in offsets.items() if self._committed.get(p) != offset}
-        if self._inbox.commit(offsets):
+        if self._inbox.commit(offsets, self._ledger_id):
             self._committed.update(offsets)
 
     def _report(self) -> None:

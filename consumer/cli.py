@@ -14,6 +14,7 @@ import click
 
 from consumer import app
 from consumer.checks import check_config
+from consumer.domain.buckets import is_location
 from consumer.domain.keywords import Keywords
 from consumer.domain.phone import NotANumber
 from consumer.embedded.errors import EmbeddedError
@@ -132,8 +133,8 @@ def check(location: str, numbers: tuple[str, ...], as_json: bool) -> int:  # noq
 
     Exit 0: all ALLOWED. 3: any SUPPRESSED. 4: none of those, but any UNKNOWN. Only ALLOWED may send.
     """
-    if not location.strip():
-        raise click.UsageError("LOCATION is empty")
+    if not is_location(location):
+        raise click.UsageError("LOCATION is empty or too long")
     verdicts = app.guard(load()).check_many(location, numbers)
     for number, verdict in zip(numbers, verdicts, strict=True):
         click.echo(json.dumps(_verdict(number, verdict)) if as_json else _verdict_line(number, verdict))

@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from consumer.domain.buckets import bucket_of
+from consumer.domain.buckets import bucket_of, is_location
 from consumer.domain.event_time import event_time, requested_time
 from consumer.domain.events import (
     Action,
@@ -38,7 +38,6 @@ UNATTRIBUTABLE_OPT_IN = "unattributable-opt-in"
 
 LONGEST_BODY = 4096
 """Characters of a body that are kept as evidence: a keyword in thousands of spaces must still fit into the ledger."""
-LONGEST_LOCATION = 256
 LONGEST_WORD = 64
 
 FIRST_TIME_HEADER = "optout.first-kafka-timestamp"
@@ -148,7 +147,7 @@ class Intake:
 
     def _attributed(self, location_id: str, patient_number: str) -> str:
         """Return the patient's number in E.164. Raises Unattributable."""
-        if not location_id.strip() or len(location_id) > LONGEST_LOCATION:
+        if not is_location(location_id):
             raise Unattributable("the location is empty or too long")
         try:
             return to_e164(patient_number, self._region)

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -23,6 +23,7 @@ from pydantic_settings import (
 )
 
 from consumer.domain.buckets import DEFAULT_BUCKETS
+from consumer.domain.phone import is_region
 from consumer.guard.guard import DEFAULT_MAX_STALENESS
 
 if TYPE_CHECKING:
@@ -62,6 +63,12 @@ def _listed(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
+def _region(value: str) -> str:
+    if not is_region(value):
+        raise ValueError("there is no such country code; write the two letters of ISO 3166, as in US, GB, CA")
+    return value
+
+
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
 
 
@@ -82,7 +89,9 @@ class Settings(BaseSettings):
         allow_inf_nan=False,
         description="Seconds after which what nobody refreshed is UNKNOWN.",
     )
-    region: str = Field("US", pattern="^[A-Z]{2}$", description="Country of numbers that are written without its code.")
+    region: Annotated[str, AfterValidator(_region)] = Field(
+        "US", description="Country of numbers that are written without its code."
+    )
     confirmations: Literal["ours", "provider"] | None = Field(
         None, description="Who confirms a change to the patient. No default: two texts are as wrong as none."
     )
@@ -156,7 +165,8 @@ class Settings(BaseSettings):
         """Return the URL of Redis. Raises ConfigurationError where there is none."""
         if self.redis_url is None:
             raise ConfigurationError("OPTOUT_REDIS_URL is not set: name the Redis of the view, as redis://host:port/0")
-        return self.redis_url.get_secret_value()
+        # A bare # would begin a fragment: the rest of a password be dropped, and its beginning taken for a host.
+        return self.redis_url.get_secret_value().replace("#", "%23")
 
     def require_confirmations(self) -> Literal["ours", "provider"]:
         """Return who confirms. Raises ConfigurationError where nobody has decided."""

@@ -72,6 +72,7 @@ class Voucher:
         self._server: Server | None = None
         self._audited: dict[int, tuple[str, float]] = {}
         self._complaints = Complaints(log)
+        self._whole = False
         self._wake = threading.Event()
 
     def wake(self) -> None:
@@ -90,8 +91,10 @@ class Voucher:
             try:
                 self.vouch()
             except ViewUnavailable as problem:
+                self._whole = False
                 self._complaints.say("not vouching: Redis cannot answer", reason=str(problem))
             except OffsetsUnavailable as problem:
+                self._whole = False
                 self._complaints.say("not vouching: Kafka cannot answer", reason=str(problem))
             self._wake.wait(VOUCH_EVERY)
             self._wake.clear()
@@ -154,7 +157,7 @@ class Voucher:
     def _time(self, server: Server) -> int | None:
         """Return the time up to which everything inbound held is in the ledger, by Redis's clock."""
         partitions = self._offsets.partitions(self._inbound)
-        committed = self._offsets.committed(self._classifiers, partitions)
+        committed = self._offsets.committed(self._classifiers, partitions, self._ledger.topic_id)
         starts, ends = self._offsets.starts(partitions), self._offsets.ends(partitions)
         bounds = {partition: Bounds(starts[partition], ends[partition]) for partition in partitions}
         fresh = self._freshness.reached(server.time, committed, bounds)
@@ -182,7 +185,7 @@ class Voucher:
         if found != self._ledger.topic_id:
             raise LedgerFault(
                 f"{self._ledger.topic} is another topic (id {found} instead of {self._ledger.topic_id}): it "
-                "was deleted and made anew; restore it, or give the new one a name and an empty Redis of its own"
+                "was deleted and made anew; restore the old one, which holds the opt-outs"
             )
         self._topic_checked = time.monotonic()
 
@@ -191,6 +194,16 @@ class Voucher:
             self._complaints.say("not vouching: this Redis may evict keys; set maxmemory-policy to noeviction")
         moved = [bucket for bucket, status in statuses.items() if status in (Status.BEHIND, Status.CHANGED)]
         self._doubt([*moved, *missing])
+        self._tell(len(statuses) + len(missing), [*missing, *(b for b, s in statuses.items() if s is not Status.OK)])
+
+    def _tell(self, owned: int, without: Sequence[int]) -> None:
+        """Log when buckets begin or cease to be vouched for: what is not, answers UNKNOWN, soon or at once."""
+        if bool(without) is self._whole:
+            self._whole = not without
+            if without:
+                self._log.info("some buckets are not vouched for now", buckets=sorted(without)[:10], owned=owned)
+            else:
+                self._log.info("every bucket of ours is vouched for", owned=owned)
 
     def _doubt(self, buckets: Sequence[int]) -> None:
         with self._lock:
@@ -209,5 +222,5 @@ def check_ledger(partition: Partition, start: int, end: int, meta: Meta, publish
     if end < max(meta.applied, told):
         raise LedgerFault(
             f"{name} ends at offset {end}, but {max(meta.applied, told)} records of it were read: it was shortened or "
-            "recreated; restore it, or give the new ledger a name and an empty Redis of its own"
+            "recreated; restore it, for it holds the opt-outs"
         )

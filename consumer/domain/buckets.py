@@ -9,11 +9,17 @@ from __future__ import annotations
 from zlib import crc32
 
 DEFAULT_BUCKETS = 64
+LONGEST_LOCATION = 256
 
 
 def bucket_of(location_id: str, buckets: int) -> int:
     """Return the bucket of a location: the partition of the ledger that holds all that concerns it."""
     return crc32(location_id.encode()) % buckets
+
+
+def is_location(location_id: str) -> bool:
+    """Return whether this can be a location id: not blank, and at most LONGEST_LOCATION characters."""
+    return bool(location_id.strip()) and len(location_id) <= LONGEST_LOCATION
 
 
 def bucket_prefix(bucket: int, buckets: int) -> str:

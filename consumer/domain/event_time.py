@@ -37,8 +37,9 @@ def event_time(action: Action, received_at: int, kafka_timestamp: int, now: int)
     if action is Action.OPT_OUT:
         if late:
             return EventTime(kafka_timestamp, corrected=True)
-        if received_at - kafka_timestamp > IMPLAUSIBLE_AGE_MS and received_at <= now + CLOCK_SKEW_MS:
-            return EventTime(received_at, corrected=True)  # a sender's clock that Kafka took over is years behind
+        known = min(received_at, now)
+        if known - kafka_timestamp > IMPLAUSIBLE_AGE_MS:
+            return EventTime(known, corrected=True)  # Kafka took over a sender's clock that is years behind
         return EventTime(min(received_at, kafka_timestamp))
     if late or kafka_timestamp > now + CLOCK_SKEW_MS:
         return None

@@ -33,6 +33,11 @@ def to_e164(text: str, region: str = "US") -> str:
     return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
 
 
+def is_region(code: str) -> bool:
+    """Return whether the phone library knows the numbers of this country (ISO 3166, two letters)."""
+    return code in phonenumbers.SUPPORTED_REGIONS
+
+
 def masked(number: str) -> str:
     """Return the number as it may stand in a log: its last two digits."""
     return f"***{number[-2:]}"

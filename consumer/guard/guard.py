@@ -14,9 +14,11 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import redis
+from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
+from redis.retry import Retry
 
-from consumer.domain.buckets import DEFAULT_BUCKETS, bucket_of, bucket_prefix, digits_of, meta_key, set_key
+from consumer.domain.buckets import DEFAULT_BUCKETS, bucket_of, bucket_prefix, digits_of, is_location, meta_key, set_key
 from consumer.domain.phone import to_e164
 
 if TYPE_CHECKING:
@@ -105,6 +107,28 @@ class Guard:
         self._max_staleness_ms = None if max_staleness is None else max_staleness * 1000
         self._region = region
 
+    @classmethod
+    def from_url(
+        cls,
+        url: str,
+        *,
+        timeout: float = 1.0,
+        buckets: int = DEFAULT_BUCKETS,
+        max_staleness: float | None = DEFAULT_MAX_STALENESS,
+        region: str = "US",
+    ) -> Guard:
+        """Return a guard for the Redis at this URL that answers within about `timeout` seconds, UNKNOWN if need be.
+
+        A connection that was closed meanwhile is made once more; a Redis that does not answer is not asked again.
+        """
+        client = redis.Redis.from_url(
+            url,
+            socket_timeout=timeout,
+            socket_connect_timeout=timeout,
+            retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
+        )
+        return cls(client, buckets=buckets, max_staleness=max_staleness, region=region)
+
     def check(self, location_id: str, number: str) -> Verdict:
         """Return the verdict for one patient. Raises NotANumber for what is no phone number."""
         return self.check_many(location_id, [number])[0]
@@ -112,10 +136,10 @@ class Guard:
     def check_many(self, location_id: str, numbers: Sequence[str]) -> list[Verdict]:
         """Return the verdicts for many patients of a location, in order.
 
-        Raises NotANumber for what is no phone number, ValueError for an empty location: no answer would be right.
+        Raises NotANumber for what is no phone number, ValueError for what is no location id.
         """
-        if not location_id.strip():
-            raise ValueError("the location is empty")
+        if not is_location(location_id):
+            raise ValueError("the location is empty or too long")
         members = [digits_of(to_e164(number, self._region)) for number in numbers]
         verdicts: list[Verdict] = []
         for start in range(0, len(members), _MOST_NUMBERS):

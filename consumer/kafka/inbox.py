@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from consumer.kafka.errors import OnError
 
-__all__ = ["NO_TOKEN", "CommittedReader", "Inbox", "Listener", "Message", "Partition", "Read", "Token"]
+__all__ = ["NO_TOKEN", "Committed", "CommittedReader", "Inbox", "Listener", "Message", "Partition", "Read", "Token"]
 
 
 GIVE_WAY = 5.0
@@ -29,6 +29,13 @@ class Partition(NamedTuple):
 
     topic: str
     number: int
+
+
+class Committed(NamedTuple):
+    """An offset that a group has committed, and the note that was committed with it."""
+
+    offset: int
+    note: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,7 +200,7 @@ class Inbox:
         except KafkaException as problem:  # given up meanwhile; what is fetched for nothing is dropped
             self._complain(problem)
 
-    def committed(self, partitions: Sequence[Partition], timeout: float) -> dict[Partition, int | None]:
+    def committed(self, partitions: Sequence[Partition], timeout: float) -> dict[Partition, Committed | None]:
         """Return the group's committed offsets, None where there is none yet. Raises TimeoutError.
 
         Read_committed: it waits while a transaction that holds offsets of these partitions is pending.
@@ -208,7 +215,10 @@ class Inbox:
         for answer in answers:
             if answer.error is not None:
                 raise TimeoutError(sentence(answer.error))
-        return {Partition(a.topic, a.partition): a.offset if a.offset >= 0 else None for a in answers}
+        return {
+            Partition(a.topic, a.partition): Committed(a.offset, a.metadata or "") if a.offset >= 0 else None
+            for a in answers
+        }
 
     def first_offset(self, partition: Partition, timeout: float) -> int:
         """Return the first offset that the partition holds. Raises TimeoutError."""
@@ -220,13 +230,17 @@ class Inbox:
             raise TimeoutError(sentence(problem)) from None
         return int(low)
 
-    def commit(self, offsets: Mapping[Partition, int]) -> bool:
-        """Commit these offsets and wait; False if they could not be: not ours any more, or Kafka is away."""
+    def commit(self, offsets: Mapping[Partition, int], note: str = "") -> bool:
+        """Commit these offsets, with a note that stays with them, and wait.
+
+        False if they could not be committed: not ours any more, or Kafka is away.
+        """
         if not offsets:
             return True
         try:
             done = self._consumer.commit(
-                offsets=[TopicPartition(p.topic, p.number, offset) for p, offset in offsets.items()], asynchronous=False
+                offsets=[TopicPartition(p.topic, p.number, offset, note) for p, offset in offsets.items()],
+                asynchronous=False,
             )
         except KafkaException as problem:
             if triage(problem) is Triage.FATAL:

@@ -62,13 +62,19 @@ class Offsets:
         )
         return {Partition(tp.topic, tp.partition): int(self._result(future).offset) for tp, future in futures.items()}
 
-    def committed(self, group: str, partitions: Sequence[Partition]) -> Mapping[Partition, int | None]:
-        """Return the offsets that a group has committed; None where there is none."""
+    def committed(self, group: str, partitions: Sequence[Partition], note: str) -> Mapping[Partition, int | None]:
+        """Return the offsets that a group has committed; None where there is none, or one with another note.
+
+        One without a note was set by hand, and counts.
+        """
         if not partitions:
             return {}
         asked = [ConsumerGroupTopicPartitions(group, [TopicPartition(p.topic, p.number) for p in partitions])]
         answer = self._result(self._admin.list_consumer_group_offsets(asked, request_timeout=self._timeout)[group])
-        return {Partition(p.topic, p.partition): p.offset if p.offset >= 0 else None for p in answer.topic_partitions}
+        return {
+            Partition(p.topic, p.partition): p.offset if p.offset >= 0 and p.metadata in (None, "", note) else None
+            for p in answer.topic_partitions
+        }
 
     def _result(self, future: Any) -> Any:
         try:

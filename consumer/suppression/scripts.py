@@ -7,7 +7,7 @@ from hashlib import sha1
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import AuthenticationError, NoPermissionError, NoScriptError, RedisError, ResponseError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 class ViewUnavailable(Exception):
     """Redis cannot answer now: away, loading, read-only, out of memory, refusing our user. Ask again later."""
+
+
+class ViewRefused(ViewUnavailable):
+    """Redis answers, and refuses our user or password: asking again will not help."""
 
 
 class ViewDamaged(Exception):
@@ -75,13 +79,18 @@ def _checked(answer: Any) -> Any:
     if isinstance(answer, ResponseError) and "WRONGTYPE" in str(answer):
         return ViewDamaged("a key of this bucket holds another type than ours")
     if isinstance(answer, Exception):
-        raise ViewUnavailable(_reason(answer)) from None
+        raise _unavailable(answer) from None
     return answer
 
 
-def _reason(error: Exception) -> str:
-    """Return the error in a few words. Redis quotes no argument of ours in them, but the first line is enough."""
-    return f"{type(error).__name__}: {str(error).splitlines()[0][:160]}" if str(error) else type(error).__name__
+def _unavailable(error: Exception) -> ViewUnavailable:
+    """Return what is to be said of an error: its kind, and Redis's own word for it. The rest could quote a URL."""
+    if isinstance(error, AuthenticationError | NoPermissionError):
+        return ViewRefused("Redis refuses our user or password")
+    word = str(error).partition(" ")[0] if isinstance(error, ResponseError) else ""
+    if word in ("NOAUTH", "WRONGPASS", "NOPERM"):
+        return ViewRefused("Redis refuses our user or password")
+    return ViewUnavailable(f"{type(error).__name__} {word}".strip())
 
 
 class unavailable_if_redis_fails:  # noqa: N801 - a context manager reads as a verb
@@ -93,4 +102,4 @@ class unavailable_if_redis_fails:  # noqa: N801 - a context manager reads as a v
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         """Translate the error, if it is Redis's or the network's."""
         if isinstance(error, RedisError | OSError):
-            raise ViewUnavailable(_reason(error)) from None
+            raise _unavailable(error) from None

@@ -64,7 +64,7 @@ class Codec:
         try:
             schemaless_writer(stream, schema, to_datum(record))
         except (ValueError, TypeError, OverflowError):
-            raise ValueError(f"a {type(record).__name__} holds a value that its schema cannot") from None
+            raise ValueError(f"{type(record).__name__} with a value that its schema cannot hold") from None
         return stream.getvalue()
 
     def decode(self, kind: type[R], value: bytes | None) -> R:

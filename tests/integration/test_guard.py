@@ -190,12 +190,26 @@ def test_what_is_no_number_is_refused(client: redis.Redis, owner: Owner) -> None
         guard.check_many(HERE, [FINE, "", STOPPED])
 
 
+@pytest.mark.parametrize("location_id", ["", " ", "\u00a0\t"], ids=ascii)
+def test_no_location_is_refused(client: redis.Redis, owner: Owner, location_id: str) -> None:
+    """A question without a location has no answer: nobody opted out of nowhere, so it would always be ALLOWED."""
+    with pytest.raises(ValueError, match="location"):
+        Guard(client, buckets=BUCKETS).check(location_id, STOPPED)
+
+
+@pytest.mark.parametrize("max_staleness", [0, -1, float("inf"), float("nan")])
+def test_an_age_that_is_none_is_refused(client: redis.Redis, max_staleness: float) -> None:
+    """A guard is not made with an age that would make everything stale, or nothing by accident."""
+    with pytest.raises(ValueError, match="max_staleness"):
+        Guard(client, buckets=BUCKETS, max_staleness=max_staleness)
+
+
 def test_many_numbers_are_answered_in_order(client: redis.Redis, owner: Owner) -> None:
     """Thousands of numbers in one call are each answered, in the order in which they were given."""
-    numbers = [f"+1202555{number:04}" for number in range(2500)]
-    owner.write(Action.OPT_OUT, HERE, *numbers[::3])
+    numbers = [f"+1202555{number:04}" for number in range(9500)]
+    owner.write(Action.OPT_OUT, HERE, *numbers[::11])
     verdicts = Guard(client, buckets=BUCKETS).check_many(HERE, numbers[::-1])
-    opted_out = {STOPPED, *numbers[::3]}
+    opted_out = {STOPPED, *numbers[::11]}
     assert [verdict.kind for verdict in verdicts] == [
         VerdictKind.SUPPRESSED if number in opted_out else VerdictKind.ALLOWED for number in numbers[::-1]
     ]
@@ -444,14 +458,21 @@ def test_a_promoted_replica_is_another_server(own_redis: MakeRedis) -> None:
 
 
 def test_a_demoted_primary_is_another_server(own_redis: MakeRedis) -> None:
-    """A primary that follows another server, though it never restarted, answers no more."""
+    """A primary that has swapped roles with its replica answers no more, though it never restarted.
+
+    Its run id is still the one in the marker that came back to it.
+    """
     first, second = own_redis(settings=REPLICATING), own_redis(settings=REPLICATING)
-    with connect(first.url) as client, connect(second.url) as other:
-        set_up(client)
-        set_up(other)
-        guard = Guard(client, buckets=BUCKETS)
+    with connect(first.url) as old, connect(second.url) as new:
+        follow(new, first.port)
+        run = set_up(old).view.server().run
+        wait_for(lambda: new.hgetall(META) == old.hgetall(META))
+        guard = Guard(old, buckets=BUCKETS)
         assert answers(guard) == [SUPPRESSED, ALLOWED]
-        follow(client, second.port)
+        promote(new)
+        follow(old, second.port)
+        assert old.hget(META, "run") == run.encode()
+        assert View(old, buckets=BUCKETS, log=LOG).server().run == run
         assert answers(guard) == [unknown(Unknown.OTHER_SERVER)] * 2
 
 

@@ -197,6 +197,7 @@ class System(AbstractContextManager["System"]):
         if len(self.admin.list_topics(timeout=10).brokers) < 3:
             self.environment["OPTOUT_UNSAFE_LEDGER"] = "1"
         self.codec = Codec(Schemas())
+        self.redis_timeout = 2.0
         self._ledger: Ledger | None = None
         self._producer: Producer | None = None
 
@@ -365,9 +366,10 @@ class System(AbstractContextManager["System"]):
         return self._ledger
 
     def redis(self) -> redis.Redis:
-        """Return a client as the worker has it: it waits for two seconds and tries once."""
+        """Return a client as the worker has it: it tries once."""
         retry = Retry(NoBackoff(), 0)
-        return redis.Redis.from_url(self.redis_url, socket_timeout=2, socket_connect_timeout=2, retry=retry)
+        wait = self.redis_timeout
+        return redis.Redis.from_url(self.redis_url, socket_timeout=wait, socket_connect_timeout=wait, retry=retry)
 
     def view(self) -> View:
         """Return the view of the ledger's buckets."""
@@ -452,11 +454,11 @@ class Applying:
         view: View | None = None,
         outbox: Publishing | None = None,
         doubted: Callable[[], set[int]] = set,
-        **properties: Any,
+        properties: Mapping[str, Any] | None = None,
     ) -> None:
         self.logger = CapturingLogger()
         self.view = view or system.view()
-        self.inbox = Inbox(system.client(**properties) | {"group.id": system.ledger.group}, lambda *_: None)
+        self.inbox = Inbox(system.client(**properties or {}) | {"group.id": system.ledger.group}, lambda *_: None)
         self.outbox = outbox or TransactionalOutbox(system.client())
         self.committed = CommittedReader(system.client(), system.ledger.group)
         changes = Changes(
@@ -529,7 +531,10 @@ class Classifying:
         )
         self.producer = LedgerProducer(system.client(), lambda *_: None)
         self.classifier = Classifier(
-            intake=intake, producer=self.producer, log=cast("FilteringBoundLogger", self.logger)
+            intake=intake,
+            producer=self.producer,
+            ledger_id=system.ledger.topic_id,
+            log=cast("FilteringBoundLogger", self.logger),
         )
         self.inbox = Inbox(system.client() | {"group.id": f"{system.group}.classify"}, lambda *_: None)
         self.inbox.subscribe(topics or [system.topics["inbound"]], self.classifier)

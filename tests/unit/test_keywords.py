@@ -107,6 +107,13 @@ def test_normal_form_is_its_definition(body: str) -> None:
     assert normal_form(body) == in_words(body)
 
 
+def test_normal_form_of_every_character() -> None:
+    """Each character of the Basic Multilingual Plane, alone and beside a letter, has the normal form as defined."""
+    characters = [chr(code) for code in range(0x10000) if not 0xD800 <= code < 0xE000]
+    assert [c for c in characters if normal_form(c) != in_words(c)] == []
+    assert [c for c in characters if normal_form(f"S{c}T") != in_words(f"S{c}T")] == []
+
+
 @given(st.text(st.characters(max_codepoint=0x7F), max_size=12))
 def test_normal_form_of_ascii(body: str) -> None:
     """The short way for ASCII leads where the long one does, control characters included."""
@@ -140,6 +147,8 @@ def test_separators_of_information_are_not_white_space(character: str) -> None:
         (fullwidth("STOP") + "!", "STOP"),
         ("\x1cSTOP", "STOP"),
         ("STOP STOP", "STOP"),
+        ("Cancel!", "CANCEL"),
+        ("unsub please", "UNSUB"),
     ],
 )
 def test_near_misses(body: str, word: str) -> None:
@@ -152,16 +161,22 @@ def test_near_misses(body: str, word: str) -> None:
     "body",
     [
         "",
-        "👍",
+        "\U0001f44d",
         "nonstop",
         "see you tomorrow",
         "please stop by the pharmacy and pick up the order",
         "stop " + "x" * 40,
         "at the end of the day",
+        "Yes \U0001f44d",
+        "yes please",
+        "START.",
+        "cancel my 3pm",
+        "quit smoking",
+        "payment is due",
     ],
 )
 def test_talk_is_no_near_miss(body: str) -> None:
-    """Longer texts, and those without one of our words, are talk: staff are not asked to read them."""
+    """Longer texts, those without one of our words, and everyday answers are talk: staff are not asked to read them."""
     assert KEYWORDS.near_miss(body) is None
 
 

@@ -130,6 +130,7 @@ def test_any_text_is_a_number_or_refused(text: str) -> None:
         "123456789012345678",
         "+0012025550143",
         "2025550143" * 7,
+        "+12025550143" + " " * 60,
         "\x00",
         "anonymous",
     ],
