@@ -266,4 +266,4 @@ def _variable(*path: object) -> str:
 def _sentence(error: Mapping[str, Any]) -> str:
     name = _variable(*error["loc"][:1])
     value = "" if name == "OPTOUT_REDIS_URL" else f" (it is {error['input']!r})"
-    return f"{name}{value}: {error['msg']}"
+    return f"{name}{value}: {str(error['msg']).removeprefix('Value error, ')}"

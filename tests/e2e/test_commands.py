@@ -1,0 +1,161 @@
+"""Wrong use of each command: one clear sentence, the right exit code, no traceback, nothing personal."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+
+import pytest
+
+from consumer.cli import run
+from consumer.embedded.kafka_mock import MockKafka
+from consumer.kafka import cluster
+
+PATIENT = "+12025550143"
+NOWHERE = "127.0.0.1:1"
+
+
+@pytest.fixture(autouse=True)
+def settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is set but what a test sets, and a Kafka that is not there is given up soon."""
+    monkeypatch.setattr(cluster, "CONNECT_SECONDS", 1.0)
+    for name in ("KAFKA_BOOTSTRAP_SERVERS", "REDIS_URL", "CONFIRMATIONS", "UNSAFE_LEDGER", "CONFIG_FILE"):
+        monkeypatch.delenv(f"OPTOUT_{name}", raising=False)
+
+
+def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+    """Run a command; return its exit code and what it said on stderr."""
+    code = run(arguments)
+    err = capsys.readouterr().err
+    assert "Traceback" not in err
+    assert PATIENT[1:] not in err
+    return code, err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["nonsense"], "No such command 'nonsense'"),
+        (["worker", "--only", "both"], "'both' is not one of 'classify', 'apply'"),
+        (["worker"], "OPTOUT_CONFIRMATIONS is not set"),
+        (["topics", "create"], "OPTOUT_KAFKA_BOOTSTRAP_SERVERS is not set"),
+        (["topics", "destroy"], "No such command 'destroy'"),
+        (["check"], "Missing argument 'LOCATION'"),
+        (["check", "loc-1"], "Missing argument 'NUMBER...'"),
+        (["check", "loc-1", PATIENT], "OPTOUT_REDIS_URL is not set"),
+        (["check", " ", PATIENT], "LOCATION is empty"),
+        (["check", "x" * 257, PATIENT], "LOCATION is empty or too long"),
+        (["explain"], "give either a BODY or --stdin"),
+        (["explain", "--stdin", "STOP"], "give either a BODY or --stdin"),
+        (["simulate", "loc-1"], "give LOCATION NUMBER BODY, or --file FILE"),
+        (["simulate", "loc-1", PATIENT, "hi"], "OPTOUT_KAFKA_BOOTSTRAP_SERVERS is not set"),
+        (["simulate", "--file", "/nowhere/at-all"], "No such file or directory"),
+        (["simulate", "a", "b", "c", "d"], "unexpected extra argument"),
+    ],
+)
+def test_wrong_use(capsys: pytest.CaptureFixture[str], arguments: list[str], sentence: str) -> None:
+    """Wrong use is one sentence and exit 2."""
+    code, err = said(capsys, *arguments)
+    assert code == 2
+    assert sentence in err
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("BUCKETS", "many", "OPTOUT_BUCKETS"),
+        ("MAX_STALENESS", "nan", "OPTOUT_MAX_STALENESS"),
+        ("REGION", "UK", "there is no such country code"),
+        ("REDSI_URL", "x", "OPTOUT_REDSI_URL is not a setting"),
+        ("KAFKA_GROUP_ID", "mine", "OPTOUT_KAFKA_GROUP_ID cannot be set"),
+        ("LEDGER_ID", "mine", "OPTOUT_LEDGER_ID leaves the ledger unchecked"),
+        ("REDIS_URL", "nonsense", "OPTOUT_REDIS_URL cannot be understood"),
+        ("REDIS_URL", "redis://127.0.0.1:1/0?typo=1", "OPTOUT_REDIS_URL cannot be understood"),
+        ("CONFIG_FILE", "/nowhere/at-all", "OPTOUT_CONFIG_FILE /nowhere/at-all cannot be read"),
+    ],
+)
+def test_wrong_settings(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, name: str, value: str, sentence: str
+) -> None:
+    """A setting that cannot be is named in one sentence, with exit 2."""
+    monkeypatch.setenv("OPTOUT_REDIS_URL", f"redis://{NOWHERE}/0")
+    monkeypatch.setenv(f"OPTOUT_{name}", value)
+    code, err = said(capsys, "check", "loc-1", PATIENT)
+    assert code == 2
+    assert sentence in err
+    assert len(err.splitlines()) == 1
+
+
+def test_all_that_is_wrong_at_once(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """check-config says everything that is wrong, a sentence each, and exits 1."""
+    monkeypatch.setenv("OPTOUT_REDIS_URL", f"redis://{NOWHERE}/0")
+    monkeypatch.setenv("OPTOUT_KAFKA_BOOTSTRAP_SERVERS", NOWHERE)
+    code, err = said(capsys, "check-config")
+    assert code == 1
+    assert [line.split()[1] for line in err.splitlines()] == ["OPTOUT_CONFIRMATIONS", "Redis", "Kafka"]
+
+
+@pytest.mark.parametrize("arguments", [["worker"], ["topics", "create"], ["simulate", "loc-1", PATIENT, "STOP"]])
+def test_an_unreachable_kafka(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    """Without a Kafka there every command that needs one says so and exits 1."""
+    monkeypatch.setenv("OPTOUT_KAFKA_BOOTSTRAP_SERVERS", NOWHERE)
+    monkeypatch.setenv("OPTOUT_REDIS_URL", f"redis://{NOWHERE}/0")
+    monkeypatch.setenv("OPTOUT_CONFIRMATIONS", "ours")
+    code, err = said(capsys, *arguments)
+    assert code == 1
+    assert f"Kafka at {NOWHERE} cannot be reached" in err
+
+
+def test_an_unreachable_redis(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a Redis there a check says UNKNOWN, with its reason, and exits 4."""
+    monkeypatch.setenv("OPTOUT_REDIS_URL", f"redis://{NOWHERE}/0")
+    assert run(["check", "--json", "loc-1", PATIENT]) == 4
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["verdict"], answer["reason"]) == ("UNKNOWN", "unreachable")
+
+
+@pytest.mark.parametrize(
+    ("lines", "sentence"),
+    [
+        (b"not json\n", "line 1: this is not JSON"),
+        (b'{"body": "hi"}\n[]\n', "line 2: this is not a JSON object"),
+        (b'{"text": "hi"}\n', 'line 1: there is no "body"'),
+        (b'{"body": "hi"}\n\xff\xfe\n', "this is not UTF-8 text"),
+    ],
+)
+def test_a_malformed_stream(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, lines: bytes, sentence: str
+) -> None:
+    """A line that cannot be read is named, and nothing of it is quoted."""
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(lines)))
+    code, err = said(capsys, "explain", "--stdin")
+    assert code == 2
+    assert sentence in err
+
+
+def test_simulation_keeps_away_from_real_clusters(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a cluster that is not marked for trying out nothing is published, unless that is said to be meant."""
+    with MockKafka() as kafka:
+        kafka.create_topic("sms.inbound", 1)
+        monkeypatch.setenv("OPTOUT_KAFKA_BOOTSTRAP_SERVERS", kafka.bootstrap)
+        code, err = said(capsys, "simulate", "loc-1", PATIENT, "STOP")
+        assert code == 1
+        assert "OPTOUT_ALLOW_SIMULATION=1" in err
+        monkeypatch.setenv("OPTOUT_ALLOW_SIMULATION", "1")
+        assert said(capsys, "simulate", "loc-1", PATIENT, "STOP") == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("body", "action", "keyword"), [(" stop ", "OPT_OUT", "STOP"), ("yes", "OPT_IN", "YES"), ("hi", "NONE", None)]
+)
+def test_explain(capsys: pytest.CaptureFixture[str], body: str, action: str, keyword: str | None) -> None:
+    """What a text would do is said in JSON."""
+    assert run(["explain", body]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["action"], answer["keyword"]) == (action, keyword)

@@ -1,0 +1,45 @@
+"""Workers that were set up wrongly: they say so, and do no harm to those that were not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.parts.system import inbound, wait_for
+
+if TYPE_CHECKING:
+    from tests.parts.system import System
+
+PATIENT = "+12025550143"
+
+
+def test_a_worker_with_another_ledger_takes_no_stop_away(system: System) -> None:
+    """A worker with a wrong ledger topic is refused, with and without an applier, and no STOP is lost to it."""
+    right = system.start_worker()
+    system.send([inbound("loc-1", PATIENT, "hello")])
+    wait_for("ALLOWED", lambda: system.verdict("loc-1", PATIENT) == "ALLOWED")
+    wait_for("read", system.settled)
+    assert right.stop() == 0
+
+    other = {"OPTOUT_KEYWORD_LEDGER_TOPIC": f"{system.prefix}other-ledger"}
+    assert system.run("topics", "create", **other).returncode == 0
+    system.send([inbound(f"loc-{i}", PATIENT, "STOP") for i in range(20)])
+    for arguments in ((), ("--only", "classify")):
+        wrong = system.start_worker(*arguments, **other)
+        assert wrong.process.wait(30) == 1
+        assert "another ledger" in wrong.log_file.read_text()
+
+    system.start_worker()
+    wait_for("all are opted out", lambda: len(system.members()) == 20)
+    assert system.verdict("loc-7", PATIENT) == "SUPPRESSED"
+
+
+def test_a_worker_that_never_had_a_redis_takes_no_buckets(system: System) -> None:
+    """Beside a worker without Redis the others keep every bucket, and a STOP is in force as ever."""
+    system.start_worker()
+    wait_for("ALLOWED", lambda: system.verdict("loc-1", PATIENT) == "ALLOWED")
+    lost = system.start_worker("--only", "apply", OPTOUT_REDIS_URL="redis://127.0.0.1:1/0")
+    wait_for("it waits", lambda: "waiting for Redis before taking any bucket" in lost.events())
+    system.send([inbound(f"loc-{i}", PATIENT, "STOP") for i in range(20)])
+    wait_for("all are opted out", lambda: len(system.members()) == 20, 10)
+    assert "buckets received" not in lost.events()
+    assert lost.stop() == 0
