@@ -206,7 +206,10 @@ class Applier:
 
         One that does not come at all is missing in the ledger: somebody wrote to it who must not.
         """
-        if late or offset < reading.position:
+        if offset < reading.position:
+            return
+        reading.seek = True
+        if late:
             return
         now = time.monotonic()
         if reading.astray_since is None:
@@ -217,7 +220,6 @@ class Applier:
                 f"{offset}: it was written to in transactions, or compacted; see docs/ARCHITECTURE.md, L1"
             )
             self._log.error(reading.stopped, bucket=partition.number, offset=offset)
-        reading.seek = True
 
     def _apply(self, parts: Mapping[Partition, _Part]) -> None:
         began = time.monotonic()
@@ -255,7 +257,7 @@ class Applier:
             self._log.warning("the view fell back; going on where it stands", bucket=bucket, at=position)
         reading = self._reading[partition]
         reading.position = position
-        reading.seek = position != end
+        reading.seek = reading.seek or position != end
         reading.full = applied.waiting > MOST_WAITING
 
     def _begin(self, bucket: int, *, damaged: str | None) -> int:

@@ -110,6 +110,7 @@ class Publisher:
         if not due:
             return True
         try:
+            self._outbox.settle()
             known = due & self._known.keys()
             left = self._publish(known, token)
             learned = self._learn(due - known)

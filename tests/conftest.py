@@ -88,7 +88,10 @@ def own_redis(redis_kind: str, tmp_path_factory: pytest.TempPathFactory) -> "Ite
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "redis_kind" in metafunc.fixturenames:
-        metafunc.parametrize("redis_kind", available.redis_kinds(), indirect=True, scope="session")
+        kinds = available.redis_kinds()
+        if "kafka" in metafunc.fixturenames:  # what concerns Redis alone is tried on every kind, and the path on one
+            kinds = kinds[:1]
+        metafunc.parametrize("redis_kind", kinds, indirect=True, scope="session")
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

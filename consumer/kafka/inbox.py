@@ -130,8 +130,14 @@ class Inbox:
         self._renew_token()
 
     def _renew_token(self) -> None:
-        metadata = self._consumer.consumer_group_metadata() if self._owned else None
-        self.token = Token(frozenset(self._owned), metadata)
+        try:
+            metadata = self._consumer.consumer_group_metadata() if self._owned else None
+        except (
+            RuntimeError
+        ):  # on leaving, the client has forgotten the group while it gives up one part after the other
+            self.token = NO_TOKEN
+        else:
+            self.token = Token(frozenset(self._owned), metadata)
 
     @property
     def owned(self) -> frozenset[Partition]:

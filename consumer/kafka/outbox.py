@@ -117,6 +117,10 @@ class LedgerProducer:
 class Publishing(Protocol):
     """Tells changes and how far they go."""
 
+    def settle(self) -> None:
+        """End what an earlier publishing left in doubt, before anybody asks how it ended. Raises NotPublished."""
+        ...
+
     def publish(self, records: Sequence[Outgoing], offsets: Mapping[Partition, int], token: Token) -> None:
         """Write the records and commit the offsets, under the assignment that they were taken with.
 
@@ -148,6 +152,10 @@ class TransactionalOutbox:
             "partitioner": "murmur2_random",
         }
         self._producer: Producer | None = None
+
+    def settle(self) -> None:
+        """See Publishing: a new producer under the same transactional id ends what the last one left pending."""
+        self._ready()
 
     def _ready(self) -> Producer:
         if self._producer is None:
@@ -264,6 +272,9 @@ class PlainOutbox:
                 "partitioner": "murmur2_random",
             }
         )
+
+    def settle(self) -> None:
+        """See Publishing: nothing is ever pending."""
 
     def _delivered(self, error: KafkaError | None, _message: Message) -> None:
         if error is not None:

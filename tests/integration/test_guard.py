@@ -14,7 +14,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from consumer.domain.bucket import Entry
-from consumer.domain.buckets import bucket_of, bucket_prefix, digits_of, meta_key, set_key
+from consumer.domain.buckets import LONGEST_LOCATION, bucket_of, bucket_prefix, digits_of, meta_key, set_key
 from consumer.domain.events import Action
 from consumer.domain.phone import NotANumber
 from consumer.guard import Guard, NotAllowed, Unknown, VerdictKind
@@ -190,9 +190,9 @@ def test_what_is_no_number_is_refused(client: redis.Redis, owner: Owner) -> None
         guard.check_many(HERE, [FINE, "", STOPPED])
 
 
-@pytest.mark.parametrize("location_id", ["", " ", "\u00a0\t"], ids=ascii)
+@pytest.mark.parametrize("location_id", ["", " ", "\u00a0\t", "x" * (LONGEST_LOCATION + 1)], ids=ascii)
 def test_no_location_is_refused(client: redis.Redis, owner: Owner, location_id: str) -> None:
-    """A question without a location has no answer: nobody opted out of nowhere, so it would always be ALLOWED."""
+    """A question about what can be no location has no answer: nobody opted out there, so it would always be ALLOWED."""
     with pytest.raises(ValueError, match="location"):
         Guard(client, buckets=BUCKETS).check(location_id, STOPPED)
 
@@ -398,6 +398,21 @@ def test_a_hung_server_is_unknown_in_time(own_redis: MakeRedis) -> None:
                 with within(TIMEOUT + 1):
                     assert answers(asking) == [unknown(Unknown.TIMEOUT)] * 2
         assert answers(guard) == [SUPPRESSED, ALLOWED]
+
+
+def test_a_guard_of_a_url_answers_in_time(own_redis: MakeRedis) -> None:
+    """A guard made from a URL keeps its timeout, asks no hung server twice, and makes a lost connection once more."""
+    server = own_redis()
+    with connect(server.url) as client:
+        set_up(client)
+    guard = Guard.from_url(server.url, timeout=1.0, buckets=BUCKETS)
+    assert answers(guard) == [SUPPRESSED, ALLOWED]
+    with paused(server.pid), within(1.8):
+        assert answers(guard) == [unknown(Unknown.TIMEOUT)] * 2
+    assert answers(guard) == [SUPPRESSED, ALLOWED]
+    server.kill()
+    server.start()
+    assert answers(guard) == [unknown(Unknown.OTHER_SERVER)] * 2
 
 
 def test_a_server_that_refuses_us_is_unknown(own_redis: MakeRedis) -> None:

@@ -301,6 +301,19 @@ def test_time_waits_for_every_inbound_partition(bench: Bench) -> None:
     assert bench.fresh() > last
 
 
+def test_offset_for_another_ledger_holds_the_time_back(bench: Bench) -> None:
+    """An inbound offset that was committed for another ledger tells nothing of this one."""
+    assert bench.voucher.vouch() == OK
+    before = bench.text("STOP")
+    bench.system.commit("classify", "inbound", {0: 1}, note="another ledger's id")
+    bench.voucher.vouch()
+    assert bench.fresh() < before
+    assert bench.new_voucher().vouch() == {}
+    bench.system.commit("classify", "inbound", {0: 1}, note=bench.system.ledger.topic_id)
+    assert bench.voucher.vouch() == OK
+    assert bench.fresh() >= before
+
+
 def test_deleted_unread_texts_hold_the_time_back(bench: Bench) -> None:
     """An inbound offset below what its partition still holds says nothing: what was deleted was never read."""
     system, topic = bench.system, bench.system.topics["inbound"]
@@ -403,7 +416,7 @@ def test_time_passes_control_records(bench: Bench) -> None:
     try:
         classifier.until(lambda: system.committed("classify", "inbound") == {0: 6})
     finally:
-        classifier.close()
+        classifier.die()
     assert bench.voucher.vouch() == OK
     assert bench.fresh() >= last
     assert isinstance(bench.plain_view, View)

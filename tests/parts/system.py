@@ -10,11 +10,11 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import TYPE_CHECKING, Any, cast
 
 import redis
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, IsolationLevel, Producer, TopicPartition
+from confluent_kafka import Consumer, IsolationLevel, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -176,6 +176,7 @@ class System(AbstractContextManager["System"]):
         self.topics = {role: prefix + name for role, name in TOPICS.items()}
         self.group = f"{prefix}sms-optout"
         self.workers: list[Worker] = []
+        self.by_hand: list[Applying | Classifying] = []
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("OPTOUT_")},
             "OPTOUT_KAFKA_BOOTSTRAP_SERVERS": bootstrap,
@@ -200,11 +201,17 @@ class System(AbstractContextManager["System"]):
         self.redis_timeout = 2.0
         self._ledger: Ledger | None = None
         self._producer: Producer | None = None
+        self._strangers: dict[str, Consumer] = {}
 
     def __exit__(
         self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
     ) -> None:
         end([worker.process for worker in self.workers], 10.0)
+        for member in self.by_hand:  # a client that is collected without having been closed can hang
+            with suppress(Exception):
+                member.die()
+        for stranger in self._strangers.values():
+            stranger.close()
 
     def run(self, *arguments: str, stdin: str = "", **settings: str) -> subprocess.CompletedProcess[str]:
         """Run a command to its end, under these settings."""
@@ -308,11 +315,33 @@ class System(AbstractContextManager["System"]):
         return {place.partition: future.result(10).offset for place, future in futures.items()}
 
     def committed(self, stage: str, role: str) -> dict[int, int]:
-        """Return the offsets that a stage's group has committed."""
-        group = f"{self.group}.{stage}"
+        """Return the offsets that a stage's group has committed, -1001 where there is none."""
         asked = [TopicPartition(self.topics[role], partition) for partition in self.ends(role)]
-        answer = self.admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group, asked)])[group].result(10)
-        return {place.partition: place.offset for place in answer.topic_partitions}
+        answer: list[TopicPartition] = []
+
+        def answered() -> bool:
+            answer[:] = self._stranger(stage).committed(asked, timeout=5)
+            return all(place.error is None for place in answer)
+
+        wait_until(answered, "the group's coordinator answers", 30)
+        return {place.partition: place.offset for place in answer}
+
+    def _stranger(self, stage: str) -> Consumer:
+        """Return a client that speaks for a stage's group without being a member of it.
+
+        The admin client could be asked as well, but dies with the process where the group has another coordinator.
+        """
+        if stage not in self._strangers:
+            self._strangers[stage] = Consumer(
+                {
+                    "bootstrap.servers": self.bootstrap,
+                    "logger": _silent,
+                    "group.id": f"{self.group}.{stage}",
+                    "enable.auto.commit": False,
+                    "isolation.level": "read_uncommitted",  # what a pending transaction holds is not waited for
+                }
+            )
+        return self._strangers[stage]
 
     def settled(self) -> bool:
         """Whether everything is read, applied and told: a change leaves the outbox when it is known to be told."""
@@ -432,14 +461,13 @@ class System(AbstractContextManager["System"]):
             self._producer.produce(self.topics[role], value, partition=partition)
         assert self._producer.flush(30) == 0
 
-    def commit(self, stage: str, role: str, offsets: Mapping[int, int]) -> None:
-        """Set the offsets of a stage's group by hand; it must have no members."""
-        asked = [TopicPartition(self.topics[role], partition, offset) for partition, offset in offsets.items()]
-        groups = [ConsumerGroupTopicPartitions(f"{self.group}.{stage}", asked)]
+    def commit(self, stage: str, role: str, offsets: Mapping[int, int], note: str = "") -> None:
+        """Set the offsets of a stage's group by hand, with a note that stays with them; it must have no members."""
+        places = [TopicPartition(self.topics[role], partition, offset, note) for partition, offset in offsets.items()]
 
         def done() -> bool:  # in a cluster that has just started the group's coordinator may not be ready
-            answers = [future.result(10) for future in self.admin.alter_consumer_group_offsets(groups).values()]
-            return all(place.error is None for answer in answers for place in answer.topic_partitions)
+            answer = self._stranger(stage).commit(offsets=places, asynchronous=False)
+            return all(place.error is None for place in answer or [])
 
         wait_until(done, "the offsets are set", 30)
 
@@ -487,6 +515,7 @@ class Applying:
             log=log,
         )
         self.inbox.subscribe([system.ledger.topic], self.applier)
+        system.by_hand.append(self)
 
     @property
     def owned(self) -> set[int]:
@@ -538,6 +567,7 @@ class Classifying:
         )
         self.inbox = Inbox(system.client() | {"group.id": f"{system.group}.classify"}, lambda *_: None)
         self.inbox.subscribe(topics or [system.topics["inbound"]], self.classifier)
+        system.by_hand.append(self)
 
     def classify(self, rounds: int = 1) -> None:
         """Go round the classifier's loop and commit, as it does at its end."""
@@ -552,6 +582,6 @@ class Classifying:
 
         wait_for("what was to be classified", holds)
 
-    def close(self) -> None:
-        """Leave the group, committing what is acknowledged."""
+    def die(self) -> None:
+        """Leave the group; what is acknowledged is committed."""
         self.inbox.close()

@@ -93,7 +93,7 @@ ledgers = st.lists(entries, max_size=12).map(numbered)
 
 def examples(count: int) -> int:
     """Return how many examples to try: more of them where nobody waits."""
-    return count * 5 if settings.get_current_profile_name() == "ci" else count
+    return count * 3 if settings.get_current_profile_name() == "ci" else count
 
 
 def of_model(bucket: Bucket) -> dict[str, Any]:

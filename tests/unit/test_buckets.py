@@ -10,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumer.domain.buckets import (
+    LONGEST_LOCATION,
     bucket_of,
     bucket_prefix,
     digits_of,
+    is_location,
     locations_key,
     meta_key,
     outbox_key,
@@ -84,6 +86,15 @@ def test_two_locations_share_no_key(one: str, other: str) -> None:
 def test_a_bucket_is_one_of_them(location_id: str, buckets: int) -> None:
     """Every location has a bucket, and it is one that exists."""
     assert 0 <= bucket_of(location_id, buckets) < buckets
+
+
+@pytest.mark.parametrize("blank", ["", " ", "\t\u00a0"], ids=ascii)
+def test_a_blank_is_no_location(blank: str) -> None:
+    """What is blank, or longer than the limit by one character, is no location id; all else is, taken as it is."""
+    assert not is_location(blank)
+    assert not is_location("x" * (LONGEST_LOCATION + 1))
+    assert is_location("x" * LONGEST_LOCATION)
+    assert is_location(f"{blank}x{blank}")
 
 
 def test_all_buckets_are_used() -> None:
