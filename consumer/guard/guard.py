@@ -179,8 +179,11 @@ class Guard:
             reason = Unknown.OTHER_SERVER
         else:
             freshness = int(fresh)
+        # A time ahead of now was written before the server's clock was set back: its age is not known.
         stale = (
-            freshness is not None and self._max_staleness_ms is not None and now - freshness > self._max_staleness_ms
+            freshness is not None
+            and self._max_staleness_ms is not None
+            and not 0 <= now - freshness <= self._max_staleness_ms
         )
         return [self._verdict(bool(member), reason, now, freshness, stale=stale) for member in members]
 

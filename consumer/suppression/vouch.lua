@@ -15,7 +15,9 @@ if m[2] ~= ARGV[2] or run ~= ARGV[3] or replication ~= ARGV[4] then return {'CHA
 if string.match(info, 'maxmemory_policy:(%S+)') ~= 'noeviction' then return {'EVICTS', tonumber(m[3]), 0} end
 if tonumber(m[3]) < tonumber(ARGV[5]) then return {'BEHIND', tonumber(m[3]), 0} end
 local time = redis.call('TIME')
-local fresh = math.min(tonumber(ARGV[6]), tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000))
-if m[4] == run and m[5] == replication and m[6] then fresh = math.max(fresh, tonumber(m[6]) or 0) end
+local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+local fresh, before = math.min(tonumber(ARGV[6]), now), tonumber(m[6]) or 0
+-- Never back under one identity; but what lies ahead was written before the server's clock was set back.
+if m[4] == run and m[5] == replication and before <= now then fresh = math.max(fresh, before) end
 redis.call('HSET', KEYS[1], 'run', run, 'replication', replication, 'fresh', string.format('%.0f', fresh))
 return {'OK', tonumber(m[3]), fresh}

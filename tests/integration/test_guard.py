@@ -155,6 +155,15 @@ def test_an_opt_out_is_in_force_from_its_apply_on(client: redis.Redis, owner: Ow
     assert said(guard.check(HERE, FINE)) == ALLOWED
 
 
+def test_a_clock_that_was_set_back_makes_stale(client: redis.Redis, owner: Owner) -> None:
+    """A time ahead of Redis's clock has no known age: nobody is ALLOWED on it, and the next vouching mends it."""
+    guard = Guard(client, buckets=BUCKETS)
+    client.hset(META, "fresh", owner.view.server().time + 60_000)
+    assert answers(guard) == [SUPPRESSED, unknown(Unknown.STALE)]
+    owner.vouch()
+    assert answers(guard) == [SUPPRESSED, ALLOWED]
+
+
 def test_a_verdict_carries_its_times(client: redis.Redis, owner: Owner) -> None:
     """A verdict says when it was given and what it stands on, by Redis's clock."""
     owner.vouch(age=0)
