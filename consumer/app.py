@@ -26,7 +26,7 @@ from consumer.kafka import topics
 from consumer.kafka.cluster import connect, partitions_by_topic
 from consumer.kafka.inbox import CommittedReader, Inbox
 from consumer.kafka.offsets import Offsets
-from consumer.kafka.outbox import LedgerProducer, PlainOutbox, TransactionalOutbox
+from consumer.kafka.producers import LedgerProducer, PlainOutbox, TransactionalOutbox
 from consumer.ledger import Ledger, LedgerFault
 from consumer.ops import logs
 from consumer.ops.complaints import Complaints
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from consumer.kafka.cluster import AdminClient
-    from consumer.kafka.outbox import Publishing
+    from consumer.kafka.producers import Publishing
     from consumer.settings import Settings
     from consumer.wire.schemas import SchemaSource
 
@@ -122,7 +122,7 @@ def codec(settings: Settings) -> Codec:
     return Codec(source)
 
 
-def ledger(settings: Settings, admin: AdminClient, decoding: Codec) -> Ledger:
+def open_ledger(settings: Settings, admin: AdminClient, decoding: Codec) -> Ledger:
     """Return the ledger, after holding it against what a ledger must be (L1). Raises LedgerFault and TopicError."""
     spec = next(spec for spec in topic_specs(settings) if spec.is_ledger)
     topic_id = settings.ledger_id
@@ -151,14 +151,14 @@ def run_worker(settings: Settings, only: Literal["classify", "apply"] | None = N
     admin = admin_client(settings)
     _check_topics(settings, admin)
     encoding = codec(settings)
-    log_of = ledger(settings, admin, encoding)
+    source = open_ledger(settings, admin, encoding)
     parts: dict[str, worker.Part] = {}
     if only != "classify":  # first: it looks whose view Redis holds before anything is written to the ledger
         encoding.prepare(SubscriptionChanged, ConfirmationRequested)
-        parts["apply"] = _apply(settings, admin, encoding, log_of, confirmations)
+        parts["apply"] = _apply(settings, admin, encoding, source, confirmations)
     if only != "apply":
         encoding.prepare(KeywordRecord, ReviewRequested)
-        parts["classify"] = _classify(settings, encoding, log_of)
+        parts["classify"] = _classify(settings, encoding, source)
     return worker.run(parts, shutdown_seconds=settings.shutdown_seconds, log=logs.logger("worker"))
 
 
@@ -184,7 +184,7 @@ def client_config(settings: Settings) -> dict[str, Any]:
     return {"logger": logs.librdkafka(), **settings.require_kafka()}
 
 
-def _classify(settings: Settings, encoding: Codec, log_of: Ledger) -> worker.Part:
+def _classify(settings: Settings, encoding: Codec, source: Ledger) -> worker.Part:
     log = logs.logger("classify")
     intake = Intake(
         codec=encoding,
@@ -201,7 +201,7 @@ def _classify(settings: Settings, encoding: Codec, log_of: Ledger) -> worker.Par
 
     def run(stop: threading.Event) -> None:
         producer = LedgerProducer(client_config(settings), Complaints(log).kafka)
-        classifier = Classifier(intake=intake, producer=producer, ledger_id=log_of.topic_id, log=log)
+        classifier = Classifier(intake=intake, producer=producer, ledger_id=source.topic_id, log=log)
         inbox = Inbox(_consumer_config(settings, settings.classifiers), Complaints(log).kafka)
         inbox.subscribe(settings.inbound, classifier)
         try:
@@ -213,13 +213,13 @@ def _classify(settings: Settings, encoding: Codec, log_of: Ledger) -> worker.Par
 
 
 def _apply(
-    settings: Settings, admin: AdminClient, encoding: Codec, log_of: Ledger, confirmations: Literal["ours", "provider"]
+    settings: Settings, admin: AdminClient, encoding: Codec, source: Ledger, confirmations: Literal["ours", "provider"]
 ) -> worker.Part:
     log = logs.logger("apply")
-    view = View(redis_client(settings), buckets=settings.buckets, log=log_of.log)
+    view = View(redis_client(settings), buckets=settings.buckets, ledger=source.identity)
     _look_at_view(view, settings.buckets)
     changes = Changes(
-        log_of,
+        source,
         encoding,
         changed=settings.subscription_changed_topic,
         confirmations=settings.confirmation_requested_topic if confirmations == "ours" else None,
@@ -233,32 +233,32 @@ def _apply(
             committed=CommittedReader(client_config(settings), settings.appliers),
             outbox=_publishing(settings, inbox),
             render=changes.records,
-            ledger=log_of.topic,
+            ledger=source.topic,
             log=logs.logger("publish"),
         )
         voucher = Voucher(
             view=view,
             inbox=inbox,
             offsets=Offsets(admin),
-            ledger=log_of,
+            ledger=source,
             inbound=settings.inbound,
             classifiers=settings.classifiers,
             published=publisher.published,
-            topic_id=None if settings.ledger_id else lambda: topics.topic_id(admin, log_of.topic),
+            topic_id=None if settings.ledger_id else lambda: topics.topic_id(admin, source.topic),
             log=logs.logger("vouch"),
         )
         applier = Applier(
             view=view,
-            ledger=log_of,
+            ledger=source,
             published=publisher.published,
-            changed=publisher.notice,
-            doubted=voucher.doubted,
+            notice_publisher=publisher.notice,
+            take_doubts=voucher.take_doubts,
             wake_voucher=voucher.wake,
             log=log,
         )
         if not applier.await_view(range(settings.buckets), stop):
             return
-        inbox.subscribe([log_of.topic], applier)
+        inbox.subscribe([source.topic], applier)
         beside = worker.Parts({"publish": publisher.run, "vouch": voucher.run}, stop, log)
         beside.start()
         try:

@@ -71,16 +71,16 @@ class Applier:
         view: View,
         ledger: Ledger,
         published: Callable[[int], int],
-        changed: Callable[[Sequence[int]], None],
-        doubted: Callable[[], set[int]],
+        notice_publisher: Callable[[Sequence[int]], None],
+        take_doubts: Callable[[], set[int]],
         wake_voucher: Callable[[], None],
         log: FilteringBoundLogger,
     ) -> None:
         self._view = view
         self._ledger = ledger
         self._published = published
-        self._changed = changed
-        self._doubted = doubted
+        self._notice_publisher = notice_publisher
+        self._take_doubts = take_doubts
         self._wake_voucher = wake_voucher
         self._log = log
         self._complaints = Complaints(log)
@@ -237,7 +237,7 @@ class Applier:
             if counts[Decision.CHANGED]:
                 noticed.append(partition.number)
         if noticed:
-            self._changed(noticed)
+            self._notice_publisher(noticed)
         if noticed or decided[Decision.STALE]:
             self._log.info(
                 "applied",
@@ -285,7 +285,7 @@ class Applier:
         return meta.applied if meta else self._begin(bucket, damaged=None)
 
     def _look_at_doubted(self) -> None:
-        doubted = self._doubted()
+        doubted = self._take_doubts()
         if not doubted:
             return
         mine = [p for p, reading in self._reading.items() if p.number in doubted and not reading.stopped]
@@ -306,7 +306,7 @@ class Applier:
             self._log.error("Redis cannot answer: applying pauses, nothing is dropped", reason=str(problem))
         self._away = True
         # A call whose answer is lost may have been carried out: what it changed is to be told all the same.
-        self._changed([partition.number for partition in self._reading])
+        self._notice_publisher([partition.number for partition in self._reading])
 
     def _return(self) -> None:
         try:

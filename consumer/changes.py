@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from consumer.domain.confirmation import confirmation_of
 from consumer.domain.events import STATUS_OF, Status, SubscriptionChanged, subscription_key
-from consumer.kafka.outbox import Outgoing
+from consumer.kafka.producers import Outgoing
 
 if TYPE_CHECKING:
     from consumer.domain.bucket import Waiting

@@ -94,14 +94,14 @@ def _kafka_faults(settings: Settings) -> list[str]:
     if settings.schema_registry_url is not None:
         decoding.prepare(KeywordRecord, ReviewRequested, SubscriptionChanged, ConfirmationRequested)
     if settings.keyword_ledger_topic in known:
-        log_of = None
+        source = None
         try:
-            log_of = app.ledger(settings, admin, decoding)
+            source = app.open_ledger(settings, admin, decoding)
         except LedgerFault as fault:
             faults += str(fault).split("; ")
-        if log_of is not None and settings.redis_url is not None:
+        if source is not None and settings.redis_url is not None:
             with suppress(ViewUnavailable):  # said already
-                View(app.redis_client(settings), buckets=settings.buckets, log=log_of.log).metas(
+                View(app.redis_client(settings), buckets=settings.buckets, ledger=source.identity).metas(
                     range(settings.buckets)
                 )
     return faults

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from consumer.intake import Intake
     from consumer.kafka.inbox import Committed, Inbox, Message, Read
-    from consumer.kafka.outbox import LedgerProducer, Outgoing
+    from consumer.kafka.producers import LedgerProducer, Outgoing
 
 MOST_MESSAGES = 500
 COMMIT_EVERY = 1.0

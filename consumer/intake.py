@@ -22,7 +22,7 @@ from consumer.domain.events import (
     subscription_key,
 )
 from consumer.domain.phone import NotANumber, to_e164
-from consumer.kafka.outbox import Outgoing
+from consumer.kafka.producers import Outgoing
 from consumer.wire.codec import Unreadable
 
 if TYPE_CHECKING:

@@ -35,7 +35,7 @@ class Ledger:
     decode: Callable[[bytes | None], KeywordRecord]
 
     @property
-    def log(self) -> str:
+    def identity(self) -> str:
         """Return the name under which a bucket remembers what it was made from."""
         return f"{self.topic_id}/{self.group}"
 

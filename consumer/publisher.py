@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from consumer.domain.bucket import Waiting
 from consumer.kafka.inbox import NO_TOKEN, Partition
-from consumer.kafka.outbox import NotPublished, Outgoing
+from consumer.kafka.producers import NotPublished, Outgoing
 from consumer.ledger import LedgerFault
 from consumer.ops.complaints import Complaints
 from consumer.suppression.scripts import ViewUnavailable
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from consumer.kafka.inbox import CommittedReader, Inbox, Token
-    from consumer.kafka.outbox import Publishing
+    from consumer.kafka.producers import Publishing
     from consumer.suppression.view import Meta, Taken, View
 
 MOST_CHANGES = 2000

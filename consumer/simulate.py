@@ -15,7 +15,7 @@ from consumer.domain.events import InboundMessage, subscription_key
 from consumer.embedded.stack import MARKER_TOPIC
 from consumer.kafka.cluster import partitions_by_topic
 from consumer.kafka.errors import KafkaGone
-from consumer.kafka.outbox import LedgerProducer, Outgoing
+from consumer.kafka.producers import LedgerProducer, Outgoing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

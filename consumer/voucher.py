@@ -79,7 +79,7 @@ class Voucher:
         """Ask for a pass now. May be called by any thread."""
         self._wake.set()
 
-    def doubted(self) -> set[int]:
+    def take_doubts(self) -> set[int]:
         """Return the buckets that do not stand where they should, once: their owner is to look. For any thread."""
         with self._lock:
             doubted, self._doubted = self._doubted, set()

@@ -36,7 +36,7 @@ from consumer.embedded.errors import EmbeddedError
 from consumer.embedded.stack import EmbeddedStack
 from consumer.guard import Guard, VerdictKind
 from consumer.kafka import topics
-from consumer.kafka.outbox import LedgerProducer, Outgoing
+from consumer.kafka.producers import LedgerProducer, Outgoing
 from consumer.wire.codec import Codec
 from consumer.wire.schemas import Schemas, schemas_directory
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from consumer.domain.bucket import Entry
 
-APPLY, BEGIN, OUTBOX, TRIM, VOUCH, AUDIT = map(script, ("apply", "begin", "outbox", "trim", "vouch", "audit"))
+APPLY, BEGIN, TAKE, TRIM, VOUCH, AUDIT = map(script, ("apply", "begin", "take", "trim", "vouch", "audit"))
 
 MOST_RECORDS = 1000
 """Records in one call of apply.lua: Lua unpacks what they lead to onto a stack of limited size."""
@@ -114,15 +114,15 @@ class Audit:
 
 
 class View:
-    """The buckets of one ledger in one Redis. `log` names that ledger and the group that reads it.
+    """The buckets of one ledger in one Redis. `ledger` is its identity: its topic's id and the group that reads it.
 
     Every method raises ViewUnavailable when Redis cannot answer, and OtherLedger when a bucket there was made from
     another ledger. Safe to be used by several threads.
     """
 
-    def __init__(self, client: redis.Redis, *, buckets: int, log: str) -> None:
+    def __init__(self, client: redis.Redis, *, buckets: int, ledger: str) -> None:
         self._client = client
-        self._log = log
+        self._ledger = ledger
         self._prefixes = [bucket_prefix(bucket, buckets) for bucket in range(buckets)]
 
     def apply(self, batches: Sequence[Batch]) -> list[Applied]:
@@ -152,7 +152,7 @@ class View:
         keys = [meta_key(prefix), outbox_key(prefix), locations_key(prefix)]
         for location_id in places:
             keys += (set_key(prefix, location_id), state_key(prefix, location_id))
-        head: tuple[str | int, ...] = (self._log, batch.position, batch.end, batch.published, len(places))
+        head: tuple[str | int, ...] = (self._ledger, batch.position, batch.end, batch.published, len(places))
         return Call(APPLY, keys, [*head, *places, *records])
 
     def _applied(self, answer: Any) -> Applied:
@@ -170,8 +170,9 @@ class View:
     def _status(self, status: bytes, other: bytes) -> Status:
         known = Status(status.decode())
         if known is Status.OTHER:
+            name = other.decode(errors="replace")
             raise OtherLedger(
-                f"Redis holds the view of another ledger ({other.decode(errors='replace')}; this one is {self._log}): "
+                f"Redis holds the view of another ledger ({name}; this one is {self._ledger}): "
                 "point OPTOUT_REDIS_URL at the right database, or empty that one if it is no longer needed"
             )
         return known
@@ -186,7 +187,7 @@ class View:
             damaged = meta.epoch if meta else None
         prefix = self._prefixes[bucket]
         keys = [meta_key(prefix), outbox_key(prefix), locations_key(prefix)]
-        arguments = (self._log, secrets.token_hex(8), damaged or "", published)
+        arguments = (self._ledger, secrets.token_hex(8), damaged or "", published)
         status, epoch, applied = run(self._client, [Call(BEGIN, keys, arguments)])[0]
         self._status(status, epoch)
         return int(applied)
@@ -207,7 +208,7 @@ class View:
             with unavailable_if_redis_fails():
                 raise answer
         log, epoch, applied, published, waiting = answer[:5]
-        if log is not None and log.decode(errors="replace") != self._log:
+        if log is not None and log.decode(errors="replace") != self._ledger:
             self._status(b"OTHER", log)
         if None in answer:
             return None
@@ -219,7 +220,7 @@ class View:
     def take(self, starts: Mapping[int, int], limit: int) -> dict[int, Taken]:
         """Return what waits in each bucket from the given offset on, at most `limit` changes each, in order."""
         calls = [
-            Call(OUTBOX, [meta_key(self._prefixes[b]), outbox_key(self._prefixes[b])], [self._log, start, limit])
+            Call(TAKE, [meta_key(self._prefixes[b]), outbox_key(self._prefixes[b])], [self._ledger, start, limit])
             for b, start in starts.items()
         ]
         answers = run(self._client, calls)
@@ -236,7 +237,7 @@ class View:
         run(
             self._client,
             [
-                Call(TRIM, [meta_key(self._prefixes[b]), outbox_key(self._prefixes[b])], [self._log, offset])
+                Call(TRIM, [meta_key(self._prefixes[b]), outbox_key(self._prefixes[b])], [self._ledger, offset])
                 for b, offset in below.items()
             ],
         )
@@ -256,7 +257,9 @@ class View:
         three is part of the protocol: server and epochs, then `fresh`, then the ends.
         """
         calls = [
-            Call(VOUCH, [meta_key(self._prefixes[b])], [self._log, epoch, server.run, server.replication, end, fresh])
+            Call(
+                VOUCH, [meta_key(self._prefixes[b])], [self._ledger, epoch, server.run, server.replication, end, fresh]
+            )
             for b, (epoch, end) in ends.items()
         ]
         answers = run(self._client, calls)

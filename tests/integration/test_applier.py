@@ -176,7 +176,7 @@ def test_buckets_are_taken_over_while_redis_is_away(own: tuple[System, RedisServ
     """A worker that is given buckets while Redis is away keeps them, and applies all once it is there."""
     system, server = own
     system.append((HERE, PATIENT, "STOP"), (THERE, PATIENT, "STOP"))
-    assert system.ledger.log
+    assert system.ledger.identity
     server.stop()
     member = Applying(system)
     until(member, lambda: member.owned == {0, 1})

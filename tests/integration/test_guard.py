@@ -57,7 +57,7 @@ class Owner:
     """Keeps and vouches for the buckets of one ledger, as the worker does; here the ledger is a list a bucket."""
 
     def __init__(self, client: redis.Redis) -> None:
-        self.view = View(client, buckets=BUCKETS, log=LOG)
+        self.view = View(client, buckets=BUCKETS, ledger=LOG)
         self.ledgers: dict[int, list[Entry]] = {}
 
     def write(self, action: Action, location_id: str, *numbers: str, apply: bool = True) -> None:
@@ -469,7 +469,7 @@ def test_a_promoted_replica_is_another_server(own_redis: MakeRedis) -> None:
         primary.kill()
         assert answers(guard) == [unknown(Unknown.OTHER_SERVER)] * 2
 
-        owner.view = View(new, buckets=BUCKETS, log=LOG)
+        owner.view = View(new, buckets=BUCKETS, ledger=LOG)
         owner.catch_up()
         assert answers(guard) == [unknown(Unknown.OTHER_SERVER)] * 2
         owner.vouch()
@@ -496,7 +496,7 @@ def test_a_demoted_primary_is_another_server(own_redis: MakeRedis) -> None:
         promote(new)
         follow(old, second.port)
         assert old.hget(META, "run") == run.encode()
-        assert View(old, buckets=BUCKETS, log=LOG).server().run == run
+        assert View(old, buckets=BUCKETS, ledger=LOG).server().run == run
         assert answers(guard) == [unknown(Unknown.OTHER_SERVER)] * 2
 
 

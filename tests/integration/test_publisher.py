@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from consumer.kafka.outbox import NotPublished, PlainOutbox, TransactionalOutbox
+from consumer.kafka.producers import NotPublished, PlainOutbox, TransactionalOutbox
 from consumer.ledger import LedgerFault
 from consumer.publisher import MOST_CHANGES
 from tests.parts import oracle

@@ -52,7 +52,7 @@ def connect(url: str) -> redis.Redis:
 
 
 def on(client: redis.Redis, log: str = LOG) -> View:
-    return View(client, buckets=BUCKETS, log=log)
+    return View(client, buckets=BUCKETS, ledger=log)
 
 
 @pytest.fixture

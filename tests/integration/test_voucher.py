@@ -196,12 +196,12 @@ def test_end_is_reached_before_vouching(bench: Bench) -> None:
     bench.classify((PATIENT, "STOP"))
     assert bench.voucher.vouch() == BEHIND
     assert bench.verdict() == UNVOUCHED
-    assert bench.voucher.doubted() == {0}
-    assert bench.voucher.doubted() == set()
+    assert bench.voucher.take_doubts() == {0}
+    assert bench.voucher.take_doubts() == set()
     bench.apply()
     assert bench.voucher.vouch() == OK
     assert bench.verdict() == SUPPRESSED
-    assert bench.voucher.doubted() == set()
+    assert bench.voucher.take_doubts() == set()
 
 
 def test_bucket_that_is_not_there_is_named(bench: Bench) -> None:
@@ -210,7 +210,7 @@ def test_bucket_that_is_not_there_is_named(bench: Bench) -> None:
     bench.system.flush_redis()
     assert bench.voucher.vouch() == {}
     assert bench.verdict() == UNVOUCHED
-    assert bench.voucher.doubted() == {0}
+    assert bench.voucher.take_doubts() == {0}
 
 
 def test_bucket_begun_anew_in_between_is_not_vouched_for(bench: Bench) -> None:
@@ -225,7 +225,7 @@ def test_bucket_begun_anew_in_between_is_not_vouched_for(bench: Bench) -> None:
     bench.voucher = bench.new_voucher(view=Watched(bench.plain_view, before={"vouch": lose_everything}))
     assert bench.voucher.vouch() == CHANGED
     assert bench.verdict() == UNVOUCHED
-    assert bench.voucher.doubted() == {0}
+    assert bench.voucher.take_doubts() == {0}
 
 
 @pytest.mark.parametrize("marked", [False, True])

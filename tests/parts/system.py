@@ -31,7 +31,7 @@ from consumer.guard import Guard
 from consumer.intake import Intake, Topics
 from consumer.kafka import topics
 from consumer.kafka.inbox import CommittedReader, Inbox
-from consumer.kafka.outbox import LedgerProducer, TransactionalOutbox
+from consumer.kafka.producers import LedgerProducer, TransactionalOutbox
 from consumer.ledger import Ledger
 from consumer.publisher import Publisher
 from consumer.suppression.view import View
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from confluent_kafka import Message
     from structlog.typing import FilteringBoundLogger
 
-    from consumer.kafka.outbox import Publishing
+    from consumer.kafka.producers import Publishing
 
 TOPICS = {
     "inbound": "sms.inbound",
@@ -402,7 +402,7 @@ class System(AbstractContextManager["System"]):
 
     def view(self) -> View:
         """Return the view of the ledger's buckets."""
-        return View(self.redis(), buckets=self.buckets, log=self.ledger.log)
+        return View(self.redis(), buckets=self.buckets, ledger=self.ledger.identity)
 
     def guard(self) -> Guard:
         """Return a guard that accepts any age."""
@@ -509,8 +509,8 @@ class Applying:
             view=self.view,
             ledger=system.ledger,
             published=self.publisher.published,
-            changed=self.publisher.notice,
-            doubted=doubted,
+            notice_publisher=self.publisher.notice,
+            take_doubts=doubted,
             wake_voucher=lambda: None,
             log=log,
         )

@@ -156,8 +156,8 @@ class Agreement(RuleBasedStateMachine):
         super().__init__()
         client.flushdb()
         self.client: Any = client
-        self.view = View(client, buckets=BUCKETS, log=LOG)
-        self.stranger = View(client, buckets=BUCKETS, log="another/appliers")
+        self.view = View(client, buckets=BUCKETS, ledger=LOG)
+        self.stranger = View(client, buckets=BUCKETS, ledger="another/appliers")
         self.ledger: list[Entry] = []
         self.model = Bucket(LOG)
 
@@ -462,7 +462,7 @@ def test_times_of_any_size_are_told_apart(redis_url: str, records: list[Entry], 
     ledger = numbered([replace(record, location_id="loc-1", event_time=data.draw(far)) for record in records])
     with redis.Redis.from_url(redis_url) as client:
         client.flushdb()
-        view = View(client, buckets=BUCKETS, log=LOG)
+        view = View(client, buckets=BUCKETS, ledger=LOG)
         view.begin(BUCKET)
         decided = view.apply([Batch(BUCKET, 0, len(ledger), ledger)])[0].decisions
     assert decided == tuple(Bucket(LOG).apply(LOG, 0, ledger, len(ledger)))
