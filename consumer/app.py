@@ -239,10 +239,9 @@ def _apply(
         voucher = Voucher(
             view=view,
             inbox=inbox,
-            offsets=Offsets(admin),
+            offsets=Offsets(admin, CommittedReader(client_config(settings), settings.classifiers)),
             ledger=source,
             inbound=settings.inbound,
-            classifiers=settings.classifiers,
             published=publisher.published,
             topic_id=None if settings.ledger_id else lambda: topics.topic_id(admin, source.topic),
             log=logs.logger("vouch"),

@@ -51,7 +51,6 @@ class Voucher:
         offsets: Offsets,
         ledger: Ledger,
         inbound: Sequence[str],
-        classifiers: str,
         published: Callable[[int], int],
         topic_id: Callable[[], str] | None,
         log: FilteringBoundLogger,
@@ -63,7 +62,6 @@ class Voucher:
         self._topic_id = topic_id
         self._topic_checked = -math.inf
         self._inbound = inbound
-        self._classifiers = classifiers
         self._published = published
         self._doubted: set[int] = set()
         self._lock = threading.Lock()
@@ -157,7 +155,7 @@ class Voucher:
     def _time(self, server: Server) -> int | None:
         """Return the time up to which everything inbound held is in the ledger, by Redis's clock."""
         partitions = self._offsets.partitions(self._inbound)
-        committed = self._offsets.committed(self._classifiers, partitions, self._ledger.topic_id)
+        committed = self._offsets.classified(partitions, self._ledger.topic_id)
         starts, ends = self._offsets.starts(partitions), self._offsets.ends(partitions)
         bounds = {partition: Bounds(starts[partition], ends[partition]) for partition in partitions}
         fresh = self._freshness.reached(server.time, committed, bounds)

@@ -211,20 +211,7 @@ class Inbox:
 
         Read_committed: it waits while a transaction that holds offsets of these partitions is pending.
         """
-        asked = [TopicPartition(p.topic, p.number) for p in partitions]
-        try:
-            answers = self._consumer.committed(asked, timeout=timeout)
-        except KafkaException as problem:
-            if triage(problem) is Triage.FATAL:
-                raise KafkaGone(f"the committed offsets cannot be read: {sentence(problem)}") from None
-            raise TimeoutError(sentence(problem)) from None
-        for answer in answers:
-            if answer.error is not None:
-                raise TimeoutError(sentence(answer.error))
-        return {
-            Partition(a.topic, a.partition): Committed(a.offset, a.metadata or "") if a.offset >= 0 else None
-            for a in answers
-        }
+        return _committed(self._consumer, [TopicPartition(p.topic, p.number) for p in partitions], timeout)
 
     def first_offset(self, partition: Partition, timeout: float) -> int:
         """Return the first offset that the partition holds. Raises TimeoutError."""
@@ -297,20 +284,35 @@ class CommittedReader:
     def committed(self, partition: Partition, timeout: float) -> int | None:
         """Return the group's committed offset of one partition, or None if there is none.
 
-        Raises TimeoutError while a transaction that holds an offset of it is pending, or Kafka is away. Partitions
-        are asked one by one because one pending transaction delays the answer for all that are asked together.
+        Raises TimeoutError while a transaction that holds an offset of it is pending, or Kafka is away. Where
+        transactions hold offsets, partitions are asked one by one: a pending one delays all that are asked together.
         """
-        began = time.monotonic()
-        try:
-            answer = self._consumer.committed([TopicPartition(partition.topic, partition.number)], timeout=timeout)[0]
-        except KafkaException as problem:
-            if triage(problem) is Triage.FATAL:
-                raise KafkaGone(f"the committed offsets cannot be read: {sentence(problem)}") from None
-            raise TimeoutError(f"{sentence(problem)} after {time.monotonic() - began:.1f} s") from None
-        if answer.error is not None:
-            raise TimeoutError(sentence(answer.error))
-        return answer.offset if answer.offset >= 0 else None
+        found = self.all_committed([partition], timeout)[partition]
+        return None if found is None else found.offset
+
+    def all_committed(self, partitions: Sequence[Partition], timeout: float) -> dict[Partition, Committed | None]:
+        """Return the group's committed offsets, asked together. Raises TimeoutError."""
+        asked = [TopicPartition(p.topic, p.number) for p in partitions]
+        return _committed(self._consumer, asked, timeout) if asked else {}
 
     def close(self) -> None:
         """Close the client."""
         self._consumer.close()
+
+
+def _committed(consumer: Consumer, asked: list[TopicPartition], timeout: float) -> dict[Partition, Committed | None]:
+    """Return the offsets that a group has committed. Raises TimeoutError."""
+    began = time.monotonic()
+    try:
+        answers = consumer.committed(asked, timeout=timeout)
+    except KafkaException as problem:
+        if triage(problem) is Triage.FATAL:
+            raise KafkaGone(f"the committed offsets cannot be read: {sentence(problem)}") from None
+        raise TimeoutError(f"{sentence(problem)} after {time.monotonic() - began:.1f} s") from None
+    for answer in answers:
+        if answer.error is not None:
+            raise TimeoutError(sentence(answer.error))
+    return {
+        Partition(a.topic, a.partition): Committed(a.offset, a.metadata or "") if a.offset >= 0 else None
+        for a in answers
+    }

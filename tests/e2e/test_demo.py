@@ -76,7 +76,13 @@ def test_without_a_redis_on_the_path_the_wheels_valkey_does(tmp_path: Path) -> N
 def test_ctrl_c_ends_everything(tmp_path: Path) -> None:
     """Ctrl-C ends the demo without a traceback, and leaves neither a process nor a file behind."""
     with subprocess.Popen(
-        COMMAND, env=environment(TMPDIR=str(tmp_path)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        COMMAND,
+        env=environment(TMPDIR=str(tmp_path)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell lets what it starts in the background ignore Ctrl-C; these tests may run there.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - it takes no lock
     ) as demo:
         assert demo.stdout is not None
         while not (line := demo.stdout.readline()).startswith("Started"):

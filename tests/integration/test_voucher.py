@@ -17,7 +17,7 @@ from consumer import voucher as module
 from consumer.domain.buckets import bucket_prefix, locations_key, meta_key, outbox_key, set_key, state_key
 from consumer.guard import Unknown, VerdictKind
 from consumer.kafka import topics
-from consumer.kafka.inbox import Partition
+from consumer.kafka.inbox import CommittedReader, Partition
 from consumer.kafka.offsets import Offsets
 from consumer.ledger import LedgerFault
 from consumer.suppression.scripts import ViewUnavailable
@@ -46,6 +46,10 @@ class Owner:
     owned: frozenset[Partition]
 
 
+def offsets(system: System) -> Offsets:
+    return Offsets(system.admin, CommittedReader(system.client(), f"{system.group}.classify"))
+
+
 @dataclass
 class Bench:
     """A deployment of one bucket with a voucher, and the hands of everybody else: upstream, classifier, applier."""
@@ -69,7 +73,6 @@ class Bench:
             "offsets": self.offsets,
             "ledger": self.system.ledger,
             "inbound": [self.system.topics["inbound"]],
-            "classifiers": f"{self.system.group}.classify",
             "published": lambda _bucket: self.published,
             "topic_id": None,
             "log": self.logger,
@@ -107,7 +110,7 @@ class Bench:
 
 def bench_of(system: System) -> Bench:
     system.make_topics(inbound=1, ledger=1)
-    bench = Bench(system, system.view(), Offsets(system.admin))
+    bench = Bench(system, system.view(), offsets(system))
     bench.classify()
     bench.apply()
     return bench
@@ -167,9 +170,9 @@ def test_no_stop_slips_in_between_two_questions(bench: Bench, monkeypatch: pytes
         if left == 0 and pending:
             pending.pop()()
 
-    questions = dict.fromkeys(("server", "metas", "audit", "partitions", "committed", "starts", "ends"), asked)
+    questions = dict.fromkeys(("server", "metas", "audit", "partitions", "classified", "starts", "ends"), asked)
     bench.view = Watched(bench.plain_view, after=questions)
-    bench.offsets = Watched(Offsets(bench.system.admin), after=questions)
+    bench.offsets = Watched(offsets(bench.system), after=questions)
     bench.voucher = bench.new_voucher()
     assert bench.voucher.vouch() == OK
     asked_in_all = -left
