@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import TYPE_CHECKING
 
@@ -80,6 +81,24 @@ def test_order_ties_and_duplicates(system: System) -> None:
     told = oracle.told(system.read("changed"))
     assert sorted((change.location, change.version) for change in told) == [(f"loc-{i}", 1) for i in (1, 2, 3, 4)]
     assert told == oracle.changes_of(system.read("ledger"))
+
+
+def test_the_examples_go_their_way(system: System) -> None:
+    """What stands beside the schemas as examples is read, decided and told as on any day, and its evidence is kept."""
+    system.start_worker()
+    messages = json.loads((oracle.SCHEMAS / "examples" / "InboundMessage.json").read_text("utf-8"))
+    golden = (oracle.SCHEMAS / "examples" / "OptOutRequested.534D5302.hex").read_text("ascii").split()
+    system.write("requests", *((0, bytes.fromhex(line)) for line in golden))
+    system.send(messages)
+    wait_for("settled", system.settled)
+    ledger = system.read("ledger")
+    assert len(ledger) == len(golden) + sum(1 for message in messages if message["body"].strip() == "STOP")
+    evidence = {written.record["origin"]["message_id"]: written.record["raw_body"] for written in ledger}
+    assert evidence[messages[0]["message_id"]] == messages[0]["body"]
+    told = oracle.changes_of(ledger)
+    wait_for("told", lambda: oracle.told(system.read("changed")) == told)
+    assert system.members() == oracle.members_of(told)
+    assert not system.read("dead")
 
 
 def test_nothing_personal_in_logs(system: System) -> None:

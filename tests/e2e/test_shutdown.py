@@ -88,6 +88,7 @@ def test_worker_ends_in_time_without_redis(system: System, own_redis: MakeRedis,
     """A worker whose Redis is away ends cleanly when it is told to."""
     server = own_redis()
     system.redis_url = system.environment["OPTOUT_REDIS_URL"] = server.url
+    system.environment["OPTOUT_REDIS_TIMEOUT"] = "0.5"
     worker = working(system)
     if how == "stopped":
         server.stop()

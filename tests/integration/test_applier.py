@@ -129,7 +129,7 @@ def own(own_redis: MakeRedis, kafka: Kafka, topic_prefix: str, tmp_path: Path) -
     """The same on a Redis that the test may take away."""
     server = own_redis()
     with System(kafka.bootstrap, server.url, topic_prefix, tmp_path, buckets=BUCKETS) as deployment:
-        deployment.redis_timeout = 0.5
+        deployment.redis_timeout = 0.3
         deployment.make_topics(ledger=BUCKETS, changed=1)
         yield deployment, server
 

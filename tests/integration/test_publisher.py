@@ -11,6 +11,7 @@ from confluent_kafka import KafkaError, KafkaException
 from consumer.kafka.producers import NotPublished, PlainOutbox, TransactionalOutbox
 from consumer.ledger import LedgerFault
 from consumer.publisher import MOST_CHANGES
+from consumer.suppression.scripts import ViewUnavailable
 from tests.parts import oracle
 from tests.parts.system import Applying, System, Watched, location_in, wait_for
 
@@ -174,7 +175,7 @@ def test_what_is_applied_after_the_taking_is_told_later(system: System) -> None:
     member.die()
 
 
-@pytest.mark.parametrize("moment", ["produce", "send_offsets_to_transaction", "commit_transaction"])
+@pytest.mark.parametrize("moment", ["send_offsets_to_transaction", "commit_transaction"])
 def test_killed_before_the_commit(system: System, moment: str) -> None:
     """A worker that dies before it commits has told nothing and trimmed nothing; the next owner tells each once."""
     keywords(system, "STOP", "STOP")
@@ -207,6 +208,27 @@ def test_killed_after_the_commit(system: System) -> None:
     each_once(system, 6)
     assert system.metas("outbox") == {0: 0, 1: 0}
     heir.die()
+
+
+def test_view_that_is_lost_after_the_commit(system: System) -> None:
+    """Where Redis goes away between commit and trimming, what was told stays in the outbox and is not told again."""
+    keywords(system, "STOP", "STOP")
+    sent: list[str] = []
+
+    def go_away() -> None:
+        if sent:
+            sent.clear()
+            raise ViewUnavailable("away")
+
+    outbox = Watched(TransactionalOutbox(system.client()), after={"publish": once(lambda: sent.append("sent"))})
+    member = owner(system, view=Watched(system.view(), before={"trim": go_away}), outbox=outbox)
+    assert not member.publish()
+    assert system.metas("outbox") == {0: 2, 1: 2}
+    keywords(system, "START")
+    turn(member, until=lambda: system.metas("applied") == system.ends("ledger"))
+    wait_for("told", lambda: member.publish() and not any(system.metas("outbox").values()))
+    each_once(system, 6)
+    member.die()
 
 
 @pytest.mark.parametrize("who", ["the same worker", "another worker"])
