@@ -41,7 +41,7 @@ from consumer.wire.schemas import Schemas, schemas_directory
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from consumer.kafka.cluster import AdminClient
     from consumer.kafka.producers import Publishing
@@ -125,17 +125,30 @@ def codec(settings: Settings) -> Codec:
 def open_ledger(settings: Settings, admin: AdminClient, decoding: Codec) -> Ledger:
     """Return the ledger, after holding it against what a ledger must be (L1). Raises LedgerFault and TopicError."""
     spec = next(spec for spec in topic_specs(settings) if spec.is_ledger)
-    topic_id = settings.ledger_id
-    if topic_id is None:
+    if settings.ledger_id is None:
         faults = topics.ledger_faults(admin, spec, unsafe_ledger=settings.unsafe_ledger)
         if faults:
             raise LedgerFault("; ".join(faults))
-        topic_id = topics.topic_id(admin, spec.name)
     if settings.unsafe_ledger:
         logs.logger("ledger").warning("OPTOUT_UNSAFE_LEDGER is set: a broker that is lost takes opt-outs with it")
+    return _ledger(settings, admin, decoding)
+
+
+def ledger_as_it_is(settings: Settings) -> Ledger:
+    """Return the ledger for somebody who only looks: unsafe settings are no reason to show nothing.
+
+    Raises KafkaGone, TopicError.
+    """
+    admin = admin_client(settings)
+    _check_buckets(settings, partitions_by_topic(admin))
+    return _ledger(settings, admin, codec(settings))
+
+
+def _ledger(settings: Settings, admin: AdminClient, decoding: Codec) -> Ledger:
+    topic = settings.keyword_ledger_topic
     return Ledger(
-        topic=spec.name,
-        topic_id=topic_id,
+        topic=topic,
+        topic_id=settings.ledger_id or topics.topic_id(admin, topic),
         buckets=settings.buckets,
         group=settings.appliers,
         decode=lambda value: decoding.decode(KeywordRecord, value),
@@ -167,11 +180,23 @@ def _check_topics(settings: Settings, admin: AdminClient) -> None:
     found = partitions_by_topic(admin)
     missing = [spec.name for spec in topic_specs(settings) if spec.name not in found]
     if missing:
-        raise topics.TopicError(f"there is no topic {', '.join(missing)}: run `optout topics create`")
-    if found[settings.keyword_ledger_topic] != settings.buckets:
+        raise _no_topic(missing)
+    _check_buckets(settings, found)
+
+
+def _no_topic(names: Sequence[str]) -> topics.TopicError:
+    return topics.TopicError(f"there is no topic {', '.join(names)}: run `optout topics create`")
+
+
+def _check_buckets(settings: Settings, found: Mapping[str, int]) -> None:
+    """Refuse a ledger that is not there, or of another number of partitions: a location would be looked for wrongly."""
+    ledger = settings.keyword_ledger_topic
+    if ledger not in found:
+        raise _no_topic([ledger])
+    if found[ledger] != settings.buckets:
         raise topics.TopicError(
-            f"the ledger {settings.keyword_ledger_topic} has {found[settings.keyword_ledger_topic]} partitions and "
-            f"OPTOUT_BUCKETS is {settings.buckets}: they must be the same"
+            f"the ledger {ledger} has {found[ledger]} partitions and OPTOUT_BUCKETS is {settings.buckets}: they must "
+            "be the same"
         )
 
 

@@ -17,11 +17,13 @@ from consumer.checks import check_config
 from consumer.domain.buckets import is_location
 from consumer.domain.keywords import Keywords
 from consumer.domain.phone import NotANumber
+from consumer.embedded import running
 from consumer.embedded.errors import EmbeddedError
 from consumer.guard import VerdictKind
+from consumer.history import as_dict, history, in_words
 from consumer.kafka.errors import KafkaGone
 from consumer.kafka.topics import TopicError
-from consumer.ledger import LedgerFault
+from consumer.ledger import LedgerFault, StoppedBucket
 from consumer.ops import logs
 from consumer.settings import ConfigurationError, load
 from consumer.simulate import Refused, read_lines, simulate
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from consumer.guard import Verdict
+    from consumer.settings import Settings
 
 FAILED = (
     EmbeddedError,
@@ -43,6 +46,7 @@ FAILED = (
     Refused,
     SchemaError,
     SchemaSourceUnavailable,
+    StoppedBucket,
     TopicError,
     ViewUnavailable,
 )
@@ -91,6 +95,15 @@ def optout() -> None:
     logs.configure("warning")
 
 
+def _settings() -> Settings:
+    """Return the settings; where they name neither a Kafka nor a Redis, those of the stack that `optout dev` runs."""
+    settings = load()
+    if not settings.kafka and settings.redis_url is None and (file := running.find()):
+        click.echo("(asking the stack that `optout dev` runs here)", err=True)
+        settings = load(file=file)
+    return settings
+
+
 @optout.command()
 @click.option("--only", type=click.Choice(["classify", "apply"]), help="Run one of the two stages.")
 def worker(only: Literal["classify", "apply"] | None) -> int:
@@ -135,7 +148,7 @@ def check(location: str, numbers: tuple[str, ...], as_json: bool) -> int:  # noq
     """
     if not is_location(location):
         raise click.UsageError("LOCATION is empty or too long")
-    verdicts = app.guard(load()).check_many(location, numbers)
+    verdicts = app.guard(_settings()).check_many(location, numbers)
     for number, verdict in zip(numbers, verdicts, strict=True):
         click.echo(json.dumps(_verdict(number, verdict)) if as_json else _verdict_line(number, verdict))
     kinds = {verdict.kind for verdict in verdicts}
@@ -210,8 +223,40 @@ def simulate_command(location: str | None, number: str | None, body: str | None,
         if file is not None
         else iter([{"location_id": location, "patient_number": number, "body": body}])
     )
-    sent = simulate(load(), texts, show_progress=file is not None and sys.stderr.isatty())
+    sent = simulate(_settings(), texts, show_progress=file is not None and sys.stderr.isatty())
     click.echo(f"{sent} message{'s' * (sent != 1)} published")
+
+
+@optout.command("history")
+@click.argument("location")
+@click.argument("number")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, a line for each record.")
+def history_command(location: str, number: str, as_json: bool) -> None:  # noqa: FBT001 - click's
+    """Show every keyword that NUMBER texted to LOCATION, and what it changed, from the ledger.
+
+    Needs the settings of Kafka only. It says what the ledger says: whether a send may happen now, `check` says.
+    """
+    if not is_location(location):
+        raise click.UsageError("LOCATION is empty or too long")
+    found = history(_settings(), location, number)
+    if as_json:
+        for step in found.steps:
+            click.echo(json.dumps(as_dict(step)))
+    else:
+        for line in in_words(found):
+            click.echo(line)
+
+
+@optout.command("dev")
+@click.option("--workers", type=click.IntRange(1, 16), default=1, show_default=True, help="How many workers to run.")
+def dev_command(workers: int) -> int:
+    """Keep an embedded Kafka, a Redis and workers running until Ctrl-C, to try things out.
+
+    `simulate`, `check` and `history` find it by themselves, where no Kafka and no Redis are set.
+    """
+    from consumer.dev import dev  # noqa: PLC0415 - the embedded stack is loaded by nothing else
+
+    return dev(workers)
 
 
 @optout.command()

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
-    InitSettingsSource,
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
@@ -135,8 +134,7 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the base's
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Read the environment first, then the file that it names."""
-        file = InitSettingsSource(settings_cls, _file(os.environ.get(f"{PREFIX}CONFIG_FILE")))
-        return init_settings, env_settings, _Properties(settings_cls), file
+        return init_settings, env_settings, _Properties(settings_cls), _File(settings_cls)
 
     @property
     def classifiers(self) -> str:
@@ -178,11 +176,14 @@ class Settings(BaseSettings):
         return self.confirmations
 
 
-def load() -> Settings:
-    """Return the settings. Raises ConfigurationError with a sentence for everything that is wrong."""
+def load(*, file: Path | None = None) -> Settings:
+    """Return the settings. Raises ConfigurationError with a sentence for everything that is wrong.
+
+    `file` stands in for the one that OPTOUT_CONFIG_FILE names.
+    """
     faults = _unknown_variables()
     try:
-        settings = Settings()
+        settings = Settings() if file is None else Settings(config_file=file)
     except ValidationError as problem:
         raise ConfigurationError(*faults, *map(_sentence, problem.errors())) from None
     except SettingsError:
@@ -228,9 +229,18 @@ class _Properties(PydanticBaseSettingsSource):
         return {name: self.get_field_value(fields[name], name)[0] for name in ("kafka", "schema_registry")}
 
 
-def _file(name: str | None) -> dict[str, Any]:
-    if not name:
-        return {}
+class _File(PydanticBaseSettingsSource):
+    """The TOML file, which anything else wins over."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002 - the base's
+        return self().get(field_name), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        name = self.current_state.get("config_file")
+        return _read(name) if name else {}
+
+
+def _read(name: str | Path) -> dict[str, Any]:
     try:
         values = tomllib.loads(Path(name).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as problem:

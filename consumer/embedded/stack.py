@@ -6,6 +6,7 @@ import os
 import secrets
 import sys
 import tempfile
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from types import MappingProxyType
@@ -14,22 +15,37 @@ from urllib.parse import urlsplit
 
 import redis
 
+from consumer.domain.buckets import DEFAULT_BUCKETS, bucket_prefix, meta_key
 from consumer.embedded.errors import EmbeddedError
 from consumer.embedded.kafka_mock import MockKafka
 from consumer.embedded.process import end, spawn
 from consumer.embedded.redis_server import RedisServer, find_servers
+from consumer.kafka import topics
+from consumer.wire.schemas import schemas_directory
 
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Mapping, Sequence
+
+    from consumer.kafka.topics import TopicSpec
+
+BUCKETS: Final = DEFAULT_BUCKETS
 
 MARKER_TOPIC: Final = "optout.simulation-allowed"
 """A topic that real clusters do not have: what makes up messages looks for it first."""
 
 SETTINGS_PREFIX: Final = "OPTOUT_"
 WORKER_DEADLINE_S: Final = 10.0
+READY_WITHIN_S: Final = 25.0
+LOOK_EVERY_S: Final = 0.05
 REDIS_TIMEOUT_S: Final = 5.0
 NONE: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+def product_topics() -> dict[str, TopicSpec]:
+    """Return every topic of the product by its role, under the name that it has by default."""
+    specs = topics.load(schemas_directory() / "topics.yaml", partitions={"keyword_ledger": BUCKETS})
+    return {spec.role: spec for spec in specs}
 
 
 class EmbeddedStack:
@@ -113,6 +129,30 @@ class EmbeddedStack:
     def log_of(self, worker: subprocess.Popen[bytes]) -> Path:
         """Return the file that a worker of this stack writes its output to; there is none if it was inherited."""
         return self.folder / f"worker-{self._workers.index(worker) + 1}.log"
+
+    def check_workers(self) -> None:
+        """Raise EmbeddedError if a worker has ended, with its last words."""
+        for number, worker in enumerate(self._workers, 1):
+            code = worker.poll()
+            if code is not None:
+                log = self.log_of(worker)
+                lines = (log.read_text("utf-8", "replace").splitlines() if log.exists() else []) or ["(it has none)"]
+                raise EmbeddedError(
+                    f"worker {number} ended with exit code {code}; the last line of its log: {lines[-1]}"
+                )
+
+    def await_ready(self, client: redis.Redis, within: float = READY_WITHIN_S) -> None:
+        """Wait until the workers vouch for every bucket: from then on guards answer. Raises EmbeddedError."""
+        deadline = time.monotonic() + within
+        left = set(range(BUCKETS))
+        while left:
+            self.check_workers()
+            left = {bucket for bucket in left if not client.hexists(meta_key(bucket_prefix(bucket, BUCKETS)), "fresh")}
+            if left and time.monotonic() > deadline:
+                raise EmbeddedError(
+                    f"the workers were not ready within {within:.0f} s: see their logs in {self.folder}"
+                )
+            time.sleep(LOOK_EVERY_S if left else 0)
 
     def __enter__(self) -> Self:
         self.start()

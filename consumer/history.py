@@ -1,0 +1,149 @@
+"""What the ledger says of one patient at one location: every keyword, and what it did.
+
+Read from the one partition that holds the location, and decided anew by the state rules: what Redis should hold, and
+what was told, without asking either. Records are picked by their key before they are decoded, so that a long ledger
+costs little more than reading it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from consumer import app
+from consumer.domain.buckets import bucket_of
+from consumer.domain.events import Action, Source, Status, subscription_key
+from consumer.domain.phone import to_e164
+from consumer.domain.subscription import Decision, decide
+from consumer.kafka.inbox import Partition
+from consumer.kafka.reader import Reader
+from consumer.ledger import LedgerFault
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from consumer.domain.events import KeywordRecord, LedgerPosition
+    from consumer.domain.subscription import Subscription
+    from consumer.settings import Settings
+
+STAFF_SENTENCE = "The patient has opted out of receiving further text messages from this practice"
+"""What staff are shown; the words are the product's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One record of the ledger and what it did. `version` is the subscription's after it."""
+
+    record: KeywordRecord
+    position: LedgerPosition
+    decision: Decision
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """All that the ledger holds of one subscription, oldest record first; `state` is None where that is nothing."""
+
+    location_id: str
+    patient_number: str
+    steps: tuple[Step, ...]
+    state: Subscription | None
+
+    @property
+    def opted_out(self) -> bool:
+        """Return whether the patient is opted out by what the ledger says."""
+        return self.state is not None and self.state.status is Status.OPTED_OUT
+
+
+def history(settings: Settings, location_id: str, number: str) -> History:
+    """Return the history of a patient at a location.
+
+    Raises NotANumber, KafkaGone, TopicError, StoppedBucket for a record that cannot be read, and LedgerFault where the
+    ledger's beginning is gone.
+    """
+    patient = to_e164(number, settings.region)
+    ledger = app.ledger_as_it_is(settings)
+    partition = Partition(ledger.topic, bucket_of(location_id, settings.buckets))
+    key = subscription_key(location_id, patient).encode()
+    state: Subscription | None = None
+    steps = []
+    with Reader(app.client_config(settings), [partition]) as reader:
+        first, _ = reader.bounds(partition)
+        if first > 0:
+            raise LedgerFault(
+                f"{partition.topic} [{partition.number}] begins at offset {first}: its first records were deleted, and "
+                "what they said of this patient is not known; restore them"
+            )
+        for message in reader.read():
+            if message.key() != key:
+                continue
+            offset, value = message.offset(), message.value()
+            assert offset is not None
+            entry = ledger.entry(value, partition.number, offset)
+            decision, state = decide(state, entry.action, entry.event_time, entry.keyword)
+            position = ledger.position(partition.number, offset)
+            steps.append(Step(ledger.decode(value), position, decision, state.version))
+    return History(location_id, patient, tuple(steps), state)
+
+
+def as_dict(step: Step) -> dict[str, Any]:
+    """Return a step as JSON has it; times in ms since the epoch."""
+    record, cause = step.record, step.record.cause
+    return {
+        "occurred_at": record.event_time,
+        "recorded_at": record.recorded_at,
+        "action": cause.action,
+        "keyword": cause.keyword,
+        "raw_body": getattr(cause, "raw_body", None),
+        "source": cause.source,
+        "decision": step.decision,
+        "version": step.version,
+        "event_id": step.position.event_id("SubscriptionChanged") if step.decision is Decision.CHANGED else None,
+        "ledger": {"partition": step.position.partition, "offset": step.position.offset},
+        "origin": {
+            "topic": record.origin.topic,
+            "partition": record.origin.partition,
+            "offset": record.origin.offset,
+            "message_id": record.origin.message_id,
+            "provider": record.origin.provider,
+        },
+    }
+
+
+def in_words(found: History) -> Iterator[str]:
+    """Return what a person reads: how it stands, then a line for each record, oldest first."""
+    who = f"{found.patient_number} at {found.location_id}"
+    if found.state is None:
+        yield f"{who}: no keyword was ever recorded, so the patient is opted in"
+        return
+    since = f" since {_at(found.state.since)}, by {found.state.keyword or 'a request'}" if found.state.version else ""
+    yield f"{who}: {'opted out' if found.opted_out else 'opted in'}{since}"
+    if found.opted_out:
+        yield f"{STAFF_SENTENCE}."
+    yield ""
+    yield f"{'sent':24}{'keyword':14}{'from':18}{'what it did':26}ledger"
+    for step in found.steps:
+        cause, place = step.record.cause, step.position
+        yield (
+            f"{_at(step.record.event_time):24}{cause.keyword or '-':14}{_SOURCES[cause.source]:18}"
+            f"{_done(step):26}[{place.partition}] {place.offset}"
+        )
+
+
+_SOURCES = {
+    Source.PATIENT_KEYWORD: "the patient",
+    Source.IMPORT: "an import",
+    Source.PROVIDER_BLOCK: "the provider",
+}
+
+
+def _done(step: Step) -> str:
+    if step.decision is Decision.CHANGED:
+        status = "opted out" if step.record.cause.action is Action.OPT_OUT else "opted in"
+        return f"{status} (version {step.version})"
+    return "nothing: it stood so" if step.decision is Decision.UNCHANGED else "nothing: it was older"
+
+
+def _at(milliseconds: int) -> str:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -1,0 +1,214 @@
+"""`optout dev` as somebody meets it who tries things out from another terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import redis
+
+from consumer.embedded.redis_server import find_servers
+from consumer.kafka.inbox import Partition
+from consumer.kafka.reader import Reader
+from tests.parts import oracle
+from tests.parts.system import inbound, wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.skipif(not find_servers(), reason="no Redis or Valkey server on this machine")
+
+COMMAND = [sys.executable, "-m", "consumer"]
+PATIENT = "+12025550143"
+WHO = ("oak-street", PATIENT)
+MESSAGES = 50_000
+
+
+class Dev:
+    """One `optout dev`, and commands in other terminals."""
+
+    def __init__(self, home: Path, *arguments: str) -> None:
+        (home / "tmp").mkdir(exist_ok=True)
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("OPTOUT_")}
+        self.environment = {**inherited, "XDG_CONFIG_HOME": str(home), "HOME": str(home), "TMPDIR": str(home / "tmp")}
+        self.home = home
+        self.process = subprocess.Popen(
+            [*COMMAND, "dev", *arguments],
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            # A shell lets what it starts in the background ignore Ctrl-C; these tests may run there.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - it takes no lock
+        )
+
+    def until_ready(self) -> str:
+        """Wait until it says that it is ready; return what it said."""
+        said = ""
+        assert self.process.stdout is not None
+        while "Ctrl-C ends" not in said:
+            line = self.process.stdout.readline()
+            assert line, said
+            said += line
+        return said
+
+    def run(self, *arguments: str, stdin: str = "", **settings: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*COMMAND, *arguments],
+            env={**self.environment, **settings},
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def file(self) -> Path | None:
+        """Return the file by which it is found."""
+        return next(self.home.rglob("dev.toml"), None)
+
+    def end(self, number: signal.Signals = signal.SIGINT) -> tuple[int, str]:
+        """End it; return the exit code and what it said last."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        said, _ = self.process.communicate(timeout=30)
+        return self.process.returncode, said
+
+
+@pytest.fixture
+def dev(tmp_path: Path) -> Iterator[Dev]:
+    stack = Dev(tmp_path)
+    yield stack
+    stack.end(signal.SIGKILL)
+
+
+def test_a_stop_from_another_terminal(dev: Dev) -> None:
+    """check, simulate and history find the running stack by themselves, and Ctrl-C leaves nothing of it."""
+    said = dev.until_ready()
+    assert said.count("not exactly-once") == 1
+    assert "UNKNOWN" not in dev.run("check", *WHO).stdout
+    assert dev.run("check", *WHO).returncode == 0
+    assert dev.run("simulate", *WHO, " stop ").returncode == 0
+    wait_for("SUPPRESSED", lambda: dev.run("check", *WHO).returncode == 3, 10)
+    history = dev.run("history", *WHO)
+    assert history.returncode == 0
+    assert "opted out by" not in history.stderr
+    assert history.stdout.splitlines()[0].startswith(f"{PATIENT} at oak-street: opted out since ")
+    assert "The patient has opted out of receiving further text messages from this practice." in history.stdout
+    code, said = dev.end()
+    assert (code, said.strip()) == (0, "Ended; nothing was kept.")
+    assert dev.file() is None
+    assert not list((dev.home / "tmp").iterdir())
+
+
+def test_commands_say_where_they_ask(dev: Dev) -> None:
+    """Whoever asks the stack is told so, and whoever set a Redis or a Kafka of their own is never sent there."""
+    dev.until_ready()
+    assert "(asking the stack that `optout dev` runs here)" in dev.run("check", *WHO).stderr
+    own = dev.run("check", *WHO, OPTOUT_REDIS_URL="redis://127.0.0.1:1/0")
+    assert own.stdout.split() == [PATIENT, "UNKNOWN", "(unreachable)"]
+    assert "optout dev" not in own.stderr
+    own = dev.run("check", *WHO, OPTOUT_KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1")
+    assert own.returncode == 2
+    worker = dev.run("worker", OPTOUT_CONFIRMATIONS="ours")
+    assert "OPTOUT_KAFKA_BOOTSTRAP_SERVERS is not set" in worker.stderr
+
+
+def test_only_one_runs(dev: Dev) -> None:
+    """A second one says in one sentence that there is one, and leaves it alone."""
+    dev.until_ready()
+    second = dev.run("dev")
+    assert second.returncode == 1
+    assert "another stack runs already" in second.stderr
+    assert dev.run("check", *WHO).returncode == 0
+
+
+def test_what_a_killed_one_leaves_is_not_found(dev: Dev) -> None:
+    """The file of a stack that was killed sends nobody anywhere, and the next stack takes its place."""
+    dev.until_ready()
+    dev.end(signal.SIGKILL)
+    assert dev.file() is not None
+    assert "OPTOUT_REDIS_URL is not set" in dev.run("check", *WHO).stderr
+    again = Dev(dev.home)
+    try:
+        again.until_ready()
+        assert again.run("check", *WHO).returncode == 0
+    finally:
+        code, _ = again.end(signal.SIGTERM)
+    assert code == 0
+
+
+def texts(count: int) -> list[dict[str, Any]]:
+    """Return texts of all kinds: 3 % keywords, some of them late, and near misses and talk."""
+    chance = random.Random(7)
+    now = time.time_ns() // 1_000_000 - count
+    keywords = ("STOP", " stop ", "Start", "UNSTOP", "quit", "yes", "End", "cancel")
+    talk = ("see you at 3", "stop messages", "thanks!", "UNSUB", "\N{THUMBS UP SIGN}", "can I move it to Tuesday?")
+    return [
+        inbound(
+            f"loc-{chance.randrange(200)}",
+            f"+1202555{chance.randrange(2000):04d}",
+            chance.choice(keywords if chance.random() < 0.03 else talk),
+            received_at=now + number - (chance.randrange(5000) if chance.random() < 0.1 else 0),
+        )
+        for number in range(count)
+    ]
+
+
+def test_fifty_thousand_messages_are_all_accounted_for(dev: Dev) -> None:
+    """Of 50,000 messages from a file each is read, each keyword is in the ledger, each change is told and in force."""
+    dev.until_ready()
+    sent = texts(MESSAGES)
+    done = dev.run("simulate", "--file", "-", stdin="".join(f"{json.dumps(text)}\n" for text in sent))
+    assert done.stdout == f"{MESSAGES} messages published\n"
+    keywords = sum(text["body"].strip().lower() in oracle.OUT | oracle.BACK for text in sent)
+    file = dev.file()
+    assert file is not None
+    settings = tomllib.loads(file.read_text())
+    with (
+        redis.Redis.from_url(settings["redis_url"]) as client,
+        Reader(settings["kafka"], [Partition("sms.inbound", n) for n in range(12)]) as came,
+        Reader(settings["kafka"], [Partition("sms.keyword-ledger", n) for n in range(64)]) as ledger,
+        Reader(settings["kafka"], [Partition("sms.subscription-changed", n) for n in range(8)]) as changed,
+    ):
+        assert sum(1 for _ in came.read()) == MESSAGES
+        written: list[oracle.Written] = []
+        wait_for("every keyword is in the ledger", lambda: len(read_on(ledger, written)) >= keywords)
+        assert len(written) == keywords
+        changes = oracle.changes_of(written)
+        told: list[oracle.Written] = []
+        wait_for("every change is told", lambda: len(once(read_on(changed, told))) >= len(changes))
+        assert oracle.told(once(told)) == changes
+        assert members(client) == oracle.members_of(changes) == oracle.members_after(sent)
+
+
+def read_on(reader: Reader, so_far: list[oracle.Written]) -> list[oracle.Written]:
+    for message in reader.read():
+        partition, offset, value = message.partition(), message.offset(), message.value()
+        assert partition is not None
+        assert offset is not None
+        assert value is not None
+        so_far.append(oracle.Written(partition, offset, 0, oracle.decode(value)))
+    return so_far
+
+
+def once(told: list[oracle.Written]) -> list[oracle.Written]:
+    """Return each event once: the embedded Kafka may hold one twice, under the same id."""
+    return list({written.record["event_id"]: written for written in told}.values())
+
+
+def members(client: redis.Redis) -> set[oracle.Subscription]:
+    found = set()
+    for key in client.scan_iter("optout:*:set:*", count=1000):
+        location = key.decode().split(":set:", 1)[1]
+        found |= {(location, f"+{int(member)}") for member in client.smembers(key)}
+    return found

@@ -1,0 +1,136 @@
+"""`optout history` and its reader, on a real ledger."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from confluent_kafka import Producer, TopicPartition
+
+from consumer.domain.buckets import bucket_of
+from consumer.kafka.errors import KafkaGone
+from consumer.kafka.inbox import Partition
+from consumer.kafka.reader import Reader
+from tests.parts.system import System, inbound, location_in, wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.parts.kafka import Kafka
+
+PATIENT = "+12025550143"
+
+
+@pytest.fixture
+def ledger(kafka: Kafka, redis_url: str, topic_prefix: str, tmp_path: Path) -> Iterator[System]:
+    """All topics, and no worker."""
+    with System(kafka.bootstrap, redis_url, topic_prefix, tmp_path) as system:
+        system.create_topics()
+        yield system
+
+
+def history(system: System, *arguments: str) -> list[dict[str, Any]]:
+    done = system.run("history", "--json", *arguments)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_it_tells_what_each_keyword_did(ledger: System) -> None:
+    """Every keyword of this patient at this location stands there, with what it did and the id of its event."""
+    ledger.start_worker()
+    other = location_in(bucket_of("loc-1", 8), 8, number=1)  # in the same partition
+    now = time.time_ns() // 1_000_000 - 10
+    bodies = ("STOP", " quit ", "Start", "hello")
+    said = [inbound("loc-1", PATIENT, body, received_at=now + number) for number, body in enumerate(bodies)]
+    late = inbound("loc-1", PATIENT, "end", received_at=now - 60_000)
+    ledger.send([*said, late, inbound(other, PATIENT, "STOP"), inbound("loc-1", "+12025550144", "STOP")])
+    wait_for("settled", ledger.settled)
+    steps = history(ledger, "loc-1", "(202) 555-0143")
+    assert [(step["keyword"], step["decision"], step["version"]) for step in steps] == [
+        ("STOP", "CHANGED", 1),
+        ("QUIT", "UNCHANGED", 1),
+        ("START", "CHANGED", 2),
+        ("END", "STALE", 2),
+    ]
+    assert [step["raw_body"] for step in steps] == ["STOP", " quit ", "Start", "end"]
+    told = [
+        change.record["event_id"]
+        for change in ledger.read("changed")
+        if (change.record["location_id"], change.record["patient_number"]) == ("loc-1", PATIENT)
+    ]
+    assert [step["event_id"] for step in steps if step["event_id"]] == told
+    words = ledger.run("history", "loc-1", PATIENT).stdout.splitlines()
+    assert words[0].startswith(f"{PATIENT} at loc-1: opted in since ")
+    assert "nothing: it was older" in words[-1]
+
+
+def test_somebody_who_never_said_anything(ledger: System) -> None:
+    """A patient of whom the ledger knows nothing is opted in, and that is said."""
+    done = ledger.run("history", "loc-1", PATIENT)
+    assert done.returncode == 0
+    assert done.stdout == f"{PATIENT} at loc-1: no keyword was ever recorded, so the patient is opted in\n"
+    assert history(ledger, "loc-1", PATIENT) == []
+
+
+def test_another_number_of_buckets_is_refused(ledger: System) -> None:
+    """With another number of buckets than the ledger has partitions, nothing is looked for in the wrong place."""
+    done = ledger.run("history", "loc-1", PATIENT, OPTOUT_BUCKETS="16")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "they must be the same" in done.stderr
+
+
+def test_a_ledger_whose_beginning_is_gone(ledger: System) -> None:
+    """Where the first records were deleted, no history is told that could lack a STOP."""
+    ledger.append(("loc-1", PATIENT, "STOP"))
+    place = TopicPartition(ledger.topics["ledger"], bucket_of("loc-1", 8), 1)
+    ledger.admin.delete_records([place])[place].result(10)
+    done = ledger.run("history", "loc-1", PATIENT)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "begins at offset 1" in done.stderr
+
+
+def test_a_record_that_cannot_be_read(ledger: System) -> None:
+    """A record of this patient's that cannot be read ends the history in one sentence."""
+    producer = Producer({"bootstrap.servers": ledger.bootstrap})
+    producer.produce(ledger.topics["ledger"], b"nonsense", f"loc-1:{PATIENT}", partition=bucket_of("loc-1", 8))
+    assert producer.flush(10) == 0
+    done = ledger.run("history", "loc-1", PATIENT)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "it cannot be read" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_the_reader_goes_on_where_it_was(ledger: System) -> None:
+    """Each read gives what has come since the last one, past the control records of transactions, and then ends."""
+    topic = ledger.topics["changed"]
+    producer = Producer({"bootstrap.servers": ledger.bootstrap, "transactional.id": f"{ledger.prefix}writer"})
+    producer.init_transactions(10)
+    with Reader({"bootstrap.servers": ledger.bootstrap}, [Partition(topic, n) for n in range(8)]) as reader:
+        assert list(reader.read()) == []
+        for number in range(3):
+            producer.begin_transaction()
+            producer.produce(topic, b"committed", partition=number)
+            producer.commit_transaction(10)
+            producer.begin_transaction()
+            producer.produce(topic, b"aborted", partition=number)
+            producer.flush(10)
+            producer.abort_transaction(10)
+        found: list[bytes | None] = []
+
+        def all_three() -> bool:
+            found.extend(message.value() for message in reader.read())
+            return len(found) == 3
+
+        wait_for("all three are read", all_three)
+        assert found == [b"committed"] * 3
+        assert list(reader.read()) == []
+
+
+def test_a_kafka_that_goes_silent(ledger: System) -> None:
+    """A reader that is told nothing says so instead of waiting for ever."""
+    reader = Reader({"bootstrap.servers": "127.0.0.1:1", "log_level": 0}, [Partition("nowhere", 0)], patience=0.5)
+    with reader, pytest.raises(KafkaGone, match="nowhere cannot be read"):
+        list(reader.read())
