@@ -260,8 +260,9 @@ def dev_command(workers: int) -> int:
 
 
 @optout.command()
-def demo() -> int:
-    """Show the whole path on an embedded Kafka and Redis: some hundreds of texts, what became of them, and a check."""
+@click.option("--svg", "picture", type=click.File("w", "utf-8", lazy=False), help="Draw it into this file, too.")
+def demo(picture: IO[str] | None) -> int:
+    """Show a day at three practices on an embedded Kafka and Redis: texts, what became of them, sends, and a check."""
     from consumer.demo import demo as show  # noqa: PLC0415 - the embedded stack is loaded by nothing else
 
-    return show()
+    return show(picture)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
-
-from consumer.domain.events import ConfirmationRequested, InboundMessage, SubscriptionChanged
-from consumer.kafka.errors import sentence
+from consumer.domain.events import ConfirmationRequested, InboundMessage, ReviewRequested, SubscriptionChanged
+from consumer.kafka.inbox import Partition
+from consumer.kafka.reader import Reader
 from consumer.wire.codec import Unreadable
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Iterable, Mapping
 
     import redis
@@ -21,13 +20,10 @@ if TYPE_CHECKING:
     from consumer.demo.expectation import Change, DeadLetter, Subscription
     from consumer.demo.texts import Record
     from consumer.guard import VerdictKind
+    from consumer.kafka.topics import TopicSpec
     from consumer.wire.codec import Codec
 
-READ_WITHIN_S = 10.0
-
-
-class NotRead(Exception):
-    """One sentence: which topic could not be read to its end."""
+WATCHED = ("subscription_changed", "confirmation_requested", "review_requested", "dead_letter")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,52 +37,56 @@ class Observation:
     verdicts: Mapping[Subscription, VerdictKind]
 
 
-def read_to_end(bootstrap: str, topic: str, partitions: int) -> list[Message]:
-    """Return all that a topic holds, each partition in its order. Raises NotRead."""
-    reader = Consumer(
-        {"bootstrap.servers": bootstrap, "log_level": 0, "group.id": "optout-demo", "enable.partition.eof": True}
-    )
-    reader.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in range(partitions)])
-    messages: list[Message] = []
-    ended: set[int | None] = set()
-    try:
-        while len(ended) < partitions:
-            batch = reader.consume(1, READ_WITHIN_S)
-            if not batch:
-                raise NotRead(f"the topic {topic} could not be read to its end within {READ_WITHIN_S:.0f} s")
-            error = batch[0].error()
-            if error is None:
-                messages += batch
-            elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the client's own codes have an underscore
-                ended.add(batch[0].partition())
-            else:
-                raise NotRead(f"the topic {topic} could not be read: {sentence(error)}")
-    finally:
-        reader.close()
-    return messages
+@dataclass(slots=True)
+class Seen:
+    """What the topics held, each record once: the embedded Kafka may hold one twice, under the same id."""
+
+    changes: dict[str, SubscriptionChanged] = field(default_factory=dict)
+    confirmations: dict[str, ConfirmationRequested] = field(default_factory=dict)
+    reviews: dict[str, ReviewRequested] = field(default_factory=dict)
+    dead_letters: dict[object, DeadLetter] = field(default_factory=dict)
+
+    def take(self, role: str, message: Message, codec: Codec) -> None:
+        """Take in one record of the topic with this role."""
+        value = _value(message)
+        if role == "subscription_changed":
+            change = codec.decode(SubscriptionChanged, value)
+            self.changes[change.event_id] = change
+        elif role == "confirmation_requested":
+            confirmation = codec.decode(ConfirmationRequested, value)
+            self.confirmations[confirmation.event_id] = confirmation
+        elif role == "review_requested":
+            review = codec.decode(ReviewRequested, value)
+            self.reviews[review.review_id] = review
+        else:
+            headers: dict[str, Any] = dict(message.headers() or [])
+            origin = tuple(headers.get(f"__connect.errors.{name}") for name in ("topic", "partition", "offset"))
+            reason = bytes(headers.get("optout.reason", b"")).decode(errors="replace")
+            self.dead_letters[origin] = (reason, _record(value, codec))
 
 
-def changes_of(messages: Iterable[Message], codec: Codec) -> list[SubscriptionChanged]:
-    """Return the changes in order, each once: the embedded Kafka may hold one twice, under the same event id."""
-    changes = [codec.decode(SubscriptionChanged, _value(message)) for message in messages]
-    return list({change.event_id: change for change in changes}.values())
+class Watch:
+    """Looks at what the workers write, from the beginning on."""
 
+    def __init__(self, bootstrap: str, specs: Mapping[str, TopicSpec], codec: Codec) -> None:
+        self._codec = codec
+        self._roles = {specs[role].name: role for role in WATCHED}
+        partitions = [Partition(specs[role].name, n) for role in WATCHED for n in range(specs[role].partitions)]
+        self._reader = Reader({"bootstrap.servers": bootstrap, "log_level": 0}, partitions)
+        self.seen = Seen()
+        """All that was seen so far."""
 
-def confirmations_of(messages: Iterable[Message], codec: Codec) -> list[ConfirmationRequested]:
-    """Return the confirmations in order, each once."""
-    confirmations = [codec.decode(ConfirmationRequested, _value(message)) for message in messages]
-    return list({confirmation.event_id: confirmation for confirmation in confirmations}.values())
+    def look(self) -> Seen:
+        """Return what has come since the last look. Raises KafkaGone."""
+        new = Seen()
+        for message in self._reader.read():
+            for seen in (new, self.seen):
+                seen.take(self._roles[message.topic() or ""], message, self._codec)
+        return new
 
-
-def dead_letters_of(messages: Iterable[Message], codec: Codec) -> Counter[DeadLetter]:
-    """Return the dead letters, each once by where it stood on the inbound topic."""
-    origins = {}
-    for message in messages:
-        headers: dict[str, Any] = dict(message.headers() or [])
-        origin = tuple(headers.get(f"__connect.errors.{name}") for name in ("topic", "partition", "offset"))
-        reason = bytes(headers.get("optout.reason", b"")).decode(errors="replace")
-        origins[origin] = (reason, _record(_value(message), codec))
-    return Counter(origins.values())
+    def close(self) -> None:
+        """Look no more."""
+        self._reader.close()
 
 
 def by_subscription(changes: Iterable[SubscriptionChanged]) -> dict[Subscription, tuple[Change, ...]]:
@@ -99,15 +99,14 @@ def by_subscription(changes: Iterable[SubscriptionChanged]) -> dict[Subscription
 
 
 def confirmed(
-    confirmations: Iterable[ConfirmationRequested], changes: Iterable[SubscriptionChanged]
+    confirmations: Iterable[ConfirmationRequested], changes: Mapping[str, SubscriptionChanged]
 ) -> dict[Subscription, tuple[Change, ...]]:
-    """Return what was confirmed to each subscription, in order."""
-    versions = {change.event_id: change.version for change in changes}
+    """Return what was confirmed to each subscription, in order. `changes` by their event ids."""
     grouped: dict[Subscription, tuple[Change, ...]] = {}
     for confirmation in confirmations:
         who = (confirmation.location_id, confirmation.patient_number)
-        version = versions.get(confirmation.change_event_id, 0)
-        grouped[who] = (*grouped.get(who, ()), (version, str(confirmation.status)))
+        change = changes.get(confirmation.change_event_id)
+        grouped[who] = (*grouped.get(who, ()), (change.version if change else 0, str(confirmation.status)))
     return grouped
 
 

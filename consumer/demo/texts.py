@@ -1,6 +1,7 @@
-"""What patients say in the demo: the same texts in the same order each time, sent within the last half hour.
+"""What patients say in the demo: the same texts in the same order each time.
 
-A subscription's texts stand in the order in which they arrive; when they were sent is another matter.
+A subscription's texts stand in the order in which they arrive; when they were sent is another matter. The story's day
+is squeezed into the last minutes before now, so that its texts are as fresh as they would be.
 """
 
 from __future__ import annotations
@@ -9,10 +10,13 @@ import random
 from itertools import product
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from consumer.demo.day import CAST, DAY, clock
 from consumer.domain.events import InboundMessage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    from consumer.demo.day import Line, Scene
 
 Record = InboundMessage | bytes
 """What stands on the inbound topic: a text, or bytes that are none."""
@@ -55,11 +59,21 @@ UNREADABLE: Final[Mapping[bytes, str]] = {
 }
 """Records that nobody can read, each with the reason that its dead letter must give."""
 
-SECOND_MS: Final = 1_000
-MINUTE_MS: Final = 60 * SECOND_MS
+SQUEEZE: Final = 150
+"""How many of the story's seconds pass in one of ours: ten hours in four minutes, so no confirmation is too late."""
+BEGINS, ENDS = clock("08:00"), clock("18:00")
+MINUTE_S: Final = 60
 
 
-class Line(NamedTuple):
+class Hour(NamedTuple):
+    """What arrives during one scene, in order; `told` are the lines that are told, by their place in `records`."""
+
+    scene: Scene
+    records: tuple[Record, ...]
+    told: dict[int, Line]
+
+
+class Word(NamedTuple):
     """One text of a conversation, `after` seconds from its begin; or the last one, delivered once more."""
 
     body: str
@@ -67,25 +81,25 @@ class Line(NamedTuple):
     redelivered: bool = False
 
 
-Conversation = tuple[Line, ...]
+Conversation = tuple[Word, ...]
 
 OUT_OF_ORDER: Final[Sequence[Conversation]] = (
-    (Line("STOP", 20), Line("START", 10)),
-    (Line("START", 20), Line("STOP", 10)),
-    (Line("STOP", 0), Line("END", 20), Line("YES", 10)),
-    (Line("STOP", 0), Line("START", 20), Line("QUIT", 10)),
-    (Line("STOP", 0), Line("START", 20), Line("START", 10), Line("STOP", 30)),
+    (Word("STOP", 20), Word("START", 10)),
+    (Word("START", 20), Word("STOP", 10)),
+    (Word("STOP", 0), Word("END", 20), Word("YES", 10)),
+    (Word("STOP", 0), Word("START", 20), Word("QUIT", 10)),
+    (Word("STOP", 0), Word("START", 20), Word("START", 10), Word("STOP", 30)),
 )
 TIES: Final[Sequence[Conversation]] = (
-    (Line("STOP", 5), Line("START", 5)),
-    (Line("START", 5), Line("STOP", 5)),
+    (Word("STOP", 5), Word("START", 5)),
+    (Word("START", 5), Word("STOP", 5)),
 )
 REPEATED: Final[Sequence[Conversation]] = (
-    (Line("STOP", 0), Line("STOP", 0, redelivered=True)),
-    (Line("STOP", 0), Line("STOP", 2), Line("stop", 4)),
-    (Line("CANCEL", 0), Line("UNSTOP", 30), Line("UNSTOP", 30, redelivered=True), Line("yes", 35)),
+    (Word("STOP", 0), Word("STOP", 0, redelivered=True)),
+    (Word("STOP", 0), Word("STOP", 2), Word("stop", 4)),
+    (Word("CANCEL", 0), Word("UNSTOP", 30), Word("UNSTOP", 30, redelivered=True), Word("yes", 35)),
 )
-NEVER_OPTED_OUT: Final[Sequence[Conversation]] = ((Line("YES", 0),), (Line(TALK[0], 0), Line("Yes", 40)))
+NEVER_OPTED_OUT: Final[Sequence[Conversation]] = ((Word("YES", 0),), (Word(TALK[0], 0), Word("Yes", 40)))
 
 ALWAYS: Final = (*OUT_OF_ORDER, *TIES, *REPEATED, *NEVER_OPTED_OUT)
 """Conversations that each location has."""
@@ -94,32 +108,52 @@ WANDERERS: Final = 6
 
 
 def texts(now: int) -> list[Record]:
-    """Return what is to be published, in order. `now` in ms since the epoch; what was said is always the same."""
+    """Return all that is to be published, in order. `now` in ms since the epoch; what was said is always the same."""
+    return [record for hour in hours(now) for record in hour.records]
+
+
+def hours(now: int) -> list[Hour]:
+    """Return the day, scene by scene."""
     chance = random.Random(20)  # noqa: S311 - nothing here is a secret
-    records: list[Record] = []
+    crowd: list[list[list[InboundMessage]]] = [[] for _ in DAY]
     for location in LOCATIONS:
         conversations = _conversations(chance)
-        patients = chance.sample(PATIENTS, len(conversations))
-        said = [
-            _said(location, patient, conversation, now - chance.randrange(10 * MINUTE_MS, 30 * MINUTE_MS))
-            for patient, conversation in zip(patients, conversations, strict=True)
-        ]
-        records += _interleaved(said, chance)
-    misfits: tuple[Record, ...] = (*UNREADABLE, *_unattributable(now))
-    for record in misfits:
-        records.insert(chance.randrange(len(records)), record)
-    return records
+        others = [patient for patient in PATIENTS if patient not in CAST]
+        patients = chance.sample(others, len(conversations))
+        for number, (patient, conversation) in enumerate(zip(patients, conversations, strict=True)):
+            scene = number % len(DAY)
+            begun = MINUTE_S * (clock(DAY[scene].begins) + chance.randrange(50))
+            crowd[scene].append(_said(now, location, patient, conversation, begun))
+    return [_hour(now, scene, _interleaved(said, chance), chance) for scene, said in zip(DAY, crowd, strict=True)]
+
+
+def _hour(now: int, scene: Scene, records: list[Record], chance: random.Random) -> Hour:
+    """Return the hour in which the lines of a scene arrive among all others."""
+    places = sorted(chance.sample(range(len(records) + len(scene.lines)), len(scene.lines)))
+    told: dict[int, Line] = {}
+    for place, line in zip(places, scene.lines, strict=True):
+        records.insert(place, records[max(told)] if line.again else _record(now, line))
+        told[place] = line
+    return Hour(scene, tuple(records), told)
+
+
+def _record(now: int, line: Line) -> Record:
+    if isinstance(line.body, bytes):
+        return line.body
+    message_id = f"demo-told-{line.arrives}"
+    sent = clock(line.sent or line.arrives) * MINUTE_S
+    return _text(now, message_id, (line.location, line.patient), line.body, sent)
 
 
 def _conversations(chance: random.Random) -> list[Conversation]:
     opt_outs = [spell(word) for word, spell in product(OPT_OUTS, SPELLINGS)]
     opt_ins = [spell(word) for word, spell in product(OPT_INS, SPELLINGS)]
     chance.shuffle(opt_outs)
-    back = [(Line(out, 0), Line(back, 30)) for out, back in zip(opt_outs, opt_ins, strict=False)]
-    out = [(Line(chance.choice(TALK), 0), Line(body, 30)) for body in opt_outs[len(back) :]]
-    retired = [(Line(chance.choice(SPELLINGS)(word), 0),) for word in RETIRED]
-    near = [(Line(body, 0), Line(chance.choice(TALK), 20)) for body in NEAR_OPT_OUTS]
-    still_out = [(Line("STOP", 0), Line(body, 20)) for body in NEAR_OPT_INS]
+    back = [(Word(out, 0), Word(back, 30)) for out, back in zip(opt_outs, opt_ins, strict=False)]
+    out = [(Word(chance.choice(TALK), 0), Word(body, 30)) for body in opt_outs[len(back) :]]
+    retired = [(Word(chance.choice(SPELLINGS)(word), 0),) for word in RETIRED]
+    near = [(Word(body, 0), Word(chance.choice(TALK), 20)) for body in NEAR_OPT_OUTS]
+    still_out = [(Word("STOP", 0), Word(body, 20)) for body in NEAR_OPT_INS]
     wandering = [_wandering(chance) for _ in range(WANDERERS)]
     return [*back, *out, *retired, *near, *still_out, *wandering, *ALWAYS]
 
@@ -128,17 +162,17 @@ def _wandering(chance: random.Random) -> Conversation:
     """Return eight texts of all kinds, sent at times of their own."""
     others = NEAR_OPT_OUTS + NEAR_OPT_INS + RETIRED
     bodies = [*chance.choices(OPT_OUTS, k=3), *chance.choices(OPT_INS, k=3), *chance.choices(others, k=2)]
-    return tuple(map(Line, chance.sample(bodies, len(bodies)), chance.sample(range(60), len(bodies))))
+    return tuple(map(Word, chance.sample(bodies, len(bodies)), chance.sample(range(60), len(bodies))))
 
 
-def _said(location: str, patient: str, conversation: Conversation, begun: int) -> list[InboundMessage]:
+def _said(now: int, location: str, patient: str, conversation: Conversation, begun: int) -> list[InboundMessage]:
     said: list[InboundMessage] = []
-    for number, line in enumerate(conversation, 1):
-        if line.redelivered:
+    for number, word in enumerate(conversation, 1):
+        if word.redelivered:
             said.append(said[-1])
         else:
             message_id = f"demo-{location}-{patient[-2:]}-{number}"
-            said.append(_text(message_id, location, patient, line.body, begun + line.after * SECOND_MS))
+            said.append(_text(now, message_id, (location, patient), word.body, begun + word.after))
     return said
 
 
@@ -150,21 +184,15 @@ def _interleaved(said: Sequence[Sequence[InboundMessage]], chance: random.Random
     return [next(left[whose]) for whose in turns]
 
 
-def _unattributable(now: int) -> tuple[InboundMessage, ...]:
-    """Return opt-outs that cannot be held against anybody: no number, no location."""
-    return (
-        _text("demo-nobody", next(iter(LOCATIONS)), "anonymous", "STOP", now - 10 * MINUTE_MS),
-        _text("demo-nowhere", "", PATIENTS[0], "Stop", now - 10 * MINUTE_MS),
-    )
-
-
-def _text(message_id: str, location: str, patient: str, body: str, received_at: int) -> InboundMessage:
+def _text(now: int, message_id: str, who: tuple[str, str], body: str, sent: int) -> InboundMessage:
+    """Return a text; `who` is the location and the patient, `sent` in seconds since midnight by the story's clock."""
+    location, patient = who
     return InboundMessage(
         message_id=message_id,
         location_id=location,
         patient_number=patient,
         location_number=LOCATIONS.get(location, ""),
         body=body,
-        received_at=received_at,
+        received_at=now - (ENDS * MINUTE_S - sent) * 1000 // SQUEEZE,
         provider="demo",
     )

@@ -10,17 +10,22 @@ import subprocess
 import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
+from xml.etree import ElementTree as ET
 
 import pytest
 
 from consumer.demo import play
-from consumer.demo.comparison import differences
+from consumer.demo.comparison import differences, wrong_verdicts
+from consumer.demo.day import CAST, DAY
 from consumer.demo.expectation import expected
-from consumer.demo.observation import Observation
-from consumer.demo.texts import LOCATIONS, OPT_INS, OPT_OUTS, PATIENTS, RETIRED, UNREADABLE, texts
-from consumer.domain.events import InboundMessage
+from consumer.demo.observation import Observation, Seen
+from consumer.demo.outcome import Outcomes
+from consumer.demo.screen import Screen
+from consumer.demo.texts import LOCATIONS, OPT_INS, OPT_OUTS, PATIENTS, RETIRED, UNREADABLE, hours, texts
+from consumer.domain.events import InboundMessage, LedgerPosition, Origin, Source, Status, SubscriptionChanged
+from consumer.embedded.errors import EmbeddedError
 from consumer.embedded.redis_server import find_servers
-from consumer.embedded.stack import NONE, EmbeddedStack
+from consumer.embedded.stack import NONE, EmbeddedStack, product_topics
 from consumer.guard import VerdictKind
 
 if TYPE_CHECKING:
@@ -55,9 +60,11 @@ def check_output(done: subprocess.CompletedProcess[str]) -> None:
 @pytest.mark.smoke
 @needs_redis
 def test_the_demo_ends_well() -> None:
-    """`optout demo` exits with 0, and its last line is JSON whose figures add up and whose verdict is ok."""
+    """`optout demo` exits with 0, in plain lines where there is no terminal; the last one is JSON that adds up."""
     done = subprocess.run(COMMAND, env=environment(), capture_output=True, text=True, timeout=90, check=False)
     check_output(done)
+    assert not {"\x1b", "\r"} & set(done.stdout)
+    assert "09:30 Oak Street Dental   ***42 a typed reply" in done.stdout
     assert done.stdout.count("not exactly-once") == 1
     assert done.stderr == ""
 
@@ -119,14 +126,14 @@ def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def stack(no_settings: None) -> Iterator[EmbeddedStack]:
-    with EmbeddedStack({spec.name: spec.partitions for spec in play.demo_topics().values()}) as stack:
+    with EmbeddedStack({spec.name: spec.partitions for spec in product_topics().values()}) as stack:
         yield stack
 
 
 @needs_redis
 def test_nobody_is_named(stack: EmbeddedStack, capfd: pytest.CaptureFixture[str]) -> None:
-    """No full number of a patient and no body stands in what the demo prints, nor in its workers' logs."""
-    assert play.Play(stack, play.demo_topics()).run()
+    """No full number of a patient is printed, and neither a number nor a body stands in the workers' logs."""
+    assert play.Play(stack, Screen()).run()
     logs = "".join(log.read_text("utf-8") for log in stack.folder.glob("worker-*.log"))
     assert logs.count("worker started") == play.WORKERS
     printed = "".join(capfd.readouterr())
@@ -135,7 +142,7 @@ def test_nobody_is_named(stack: EmbeddedStack, capfd: pytest.CaptureFixture[str]
     bodies = {text.body for text in texts(NOW) if isinstance(text, InboundMessage)}
     for body in bodies:
         if not body.isalpha():  # a word alone may stand in any sentence
-            assert body not in printed + logs
+            assert body not in logs
     assert not bodies & set(values(map(json.loads, logs.splitlines())))
 
 
@@ -158,10 +165,10 @@ class Misled(EmbeddedStack):
 def test_a_worker_that_ends_is_named_with_its_last_words() -> None:
     """When a worker ends, the demo says so at once, with its exit code and the last line of its log."""
     with (
-        Misled({spec.name: spec.partitions for spec in play.demo_topics().values()}) as stack,
-        pytest.raises(play.Unfinished, match=r"worker \d ended with exit code 2; .*: optout: .*--nonsense"),
+        Misled({spec.name: spec.partitions for spec in product_topics().values()}) as stack,
+        pytest.raises(EmbeddedError, match=r"worker \d ended with exit code 2; .*: optout: .*--nonsense"),
     ):
-        play.Play(stack, play.demo_topics()).run()
+        play.Play(stack, Screen()).run()
 
 
 @needs_redis
@@ -170,7 +177,7 @@ def test_it_says_what_it_waited_for_in_vain(stack: EmbeddedStack, monkeypatch: p
     monkeypatch.setattr(play, "DEADLINE_S", 0.0)
     monkeypatch.setattr(play.Play, "_publish", lambda _self, _records: None)
     with pytest.raises(play.Unfinished, match="waited for everything that came in to be in force in Redis"):
-        play.Play(stack, play.demo_topics()).run()
+        play.Play(stack, Screen()).run()
 
 
 @needs_redis
@@ -306,3 +313,84 @@ def test_each_difference_is_found(case: Falsified) -> None:
     assert len(found) == 1
     assert case.named in found[0]
     assert not any(number.removeprefix("+1") in found[0] for number in PATIENTS)
+
+
+def test_a_wrong_verdict_during_the_day_is_found() -> None:
+    """A send that is let through to somebody who is opted out is told as wrong, without a full number."""
+    wanted = expected(texts(NOW))
+    who = min(wanted.opted_out)
+    (sentence,) = wrong_verdicts("the verdicts on reminders", wanted.opted_out, {who: VerdictKind.ALLOWED})
+    assert sentence.startswith("the verdicts on reminders are not those expected")
+    assert who[1].removeprefix("+1") not in sentence
+    assert list(wrong_verdicts("", wanted.opted_out, {who: VerdictKind.SUPPRESSED})) == []
+
+
+# How it looks
+
+
+def test_what_is_told_says_nothing_else() -> None:
+    """Whoever is told of line by line says nothing in the crowd, or a line would not mean what it seems to."""
+    told = [line for scene in DAY for line in scene.lines]
+    said = [text for text in texts(NOW) if isinstance(text, InboundMessage) and text.patient_number in CAST]
+    assert len(said) == sum(line.patient in CAST for line in told)
+    assert all(hour.told for hour in hours(NOW))
+
+
+def text(body: str, at: int = NOW) -> InboundMessage:
+    template = next(text for text in texts(NOW) if isinstance(text, InboundMessage))
+    return replace(template, message_id=f"{body}-{at}", body=body, received_at=at)
+
+
+def change(of: InboundMessage, status: Status, keyword: str) -> SubscriptionChanged:
+    origin = Origin(
+        topic="in", partition=0, offset=0, message_id=of.message_id, received_at=0, kafka_timestamp=0, provider=None
+    )
+    ledger = LedgerPosition(topic="ledger", topic_id="id", partition=0, offset=of.received_at - NOW)
+    other = Status.OPTED_IN if status is Status.OPTED_OUT else Status.OPTED_OUT
+    return SubscriptionChanged(
+        event_id=ledger.event_id("SubscriptionChanged"),
+        location_id=of.location_id,
+        patient_number=of.patient_number,
+        status=status,
+        previous_status=other,
+        version=1,
+        keyword=keyword,
+        source=Source.PATIENT_KEYWORD,
+        occurred_at=of.received_at,
+        recorded_at=of.received_at,
+        ledger=ledger,
+        origin=origin,
+    )
+
+
+def test_each_text_is_told_with_its_reason() -> None:
+    """What became of a text is told by what was seen: a change, or the reason why there is none."""
+    outcomes = Outcomes()
+    stop, again, start = text("STOP"), text("STOP", NOW + 1), text("START", NOW + 2)
+    out, back = change(stop, Status.OPTED_OUT, "STOP"), change(start, Status.OPTED_IN, "START")
+    assert (
+        outcomes.of(text("yes"), Seen()).why == "changes nothing: the patient was not opted out, and no reply is sent"
+    )
+    assert outcomes.of(stop, Seen(changes={"1": out})) == ("out", "opted out by STOP")
+    assert outcomes.of(stop, Seen(changes={"1": out})).why.startswith("changes nothing: the patient is opted out")
+    assert outcomes.of(again, Seen()).kind == "talk"
+    assert outcomes.of(start, Seen(changes={"2": back})) == ("in", "opted in again by START")
+    assert outcomes.of(again, Seen()).why == "changes nothing: it was sent before the START that came first"
+    assert outcomes.of(text("stop it"), Seen()).why == "changes nothing: a keyword must be the whole text"
+    lost = outcomes.of(b"bytes", Seen(dead_letters={1: ("not-framed", b"bytes")}))
+    assert lost == ("dead", "dead letter, whole: nobody can read it (not-framed)")
+
+
+@needs_redis
+@pytest.mark.usefixtures("no_settings")
+def test_the_picture_loads_nothing(tmp_path: Path) -> None:
+    """With --svg the demo is drawn into a file, too, which asks for nothing from anywhere."""
+    picture = tmp_path / "demo.svg"
+    done = subprocess.run(
+        [*COMMAND, "--svg", str(picture)], env=environment(), capture_output=True, text=True, timeout=90, check=False
+    )
+    check_output(done)
+    elements = list(ET.parse(picture).getroot().iter())
+    assert any("opted\N{NO-BREAK SPACE}out" in (element.text or "") for element in elements)
+    named = [value for element in elements for value in (*element.attrib.values(), element.text or "")]
+    assert not [value for value in named if "//" in value]
