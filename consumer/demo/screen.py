@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from rich import box
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -33,6 +34,8 @@ NAMES: Final = {
 }
 WIDE: Final = 400
 """For what is no terminal: a line is a line, however long."""
+ROOMY: Final = 100
+"""Columns from which on what became of a text stands beside it."""
 PICTURE_COLUMNS: Final = 124
 SVG: Final = """<svg class="rich-terminal" viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg">
 <style>
@@ -113,18 +116,24 @@ class Screen:
         self._row(send.at, send.location, f"{to:6}{send.what}", f"guard: {said}", style)
 
     def _row(self, at: str, location: str | None, what: str, why: str, style: str) -> None:
-        name = "" if location is None else NAMES[location]
+        """Show a row; at a narrow terminal what became of it stands below."""
+        cells = [Text(f"  {at}"), Text("" if location is None else NAMES[location]), Text(what)]
+        outcome = Text(f"→ {why}", style=style)
         row = Table.grid(padding=(0, 1))
         for width in (7, 19, 33):
             row.add_column(width=width)
-        row.add_column()
-        row.add_row(Text(f"  {at}"), Text(name), Text(what), Text(f"→ {why}", style=style))
-        self._console.print(row)
+        if self._console.width >= ROOMY:
+            row.add_column()
+            row.add_row(*cells, outcome)
+            self._console.print(row)
+        else:
+            row.add_row(*cells)
+            self._console.print(row, Padding(outcome, (0, 0, 0, 8)))
 
     def summary(self, columns: Sequence[str], rows: Mapping[str, Sequence[int]]) -> None:
         """Show the table at the end: a row for each practice, and one for all."""
         table = Table(box=box.SIMPLE_HEAD if self._console.is_terminal else None, title_justify="left")
-        table.add_column("practice")
+        table.add_column("practice", no_wrap=True, min_width=17)
         for column in columns:
             table.add_column(column, justify="right")
         for location, figures in rows.items():
