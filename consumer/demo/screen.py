@@ -132,10 +132,10 @@ class Screen:
 
     def summary(self, columns: Sequence[str], rows: Mapping[str, Sequence[int]]) -> None:
         """Show the table at the end: a row for each practice, and one for all."""
-        table = Table(box=box.SIMPLE_HEAD if self._console.is_terminal else None, title_justify="left")
+        table = Table(box=box.SIMPLE_HEAD if self._console.is_terminal else None, collapse_padding=True)
         table.add_column("practice", no_wrap=True, min_width=17)
         for column in columns:
-            table.add_column(column, justify="right")
+            table.add_column(column, justify="right", min_width=max(map(len, column.split())))
         for location, figures in rows.items():
             last = location == "all"
             table.add_row(NAMES.get(location, location), *map(str, figures), style="bold" if last else "")
