@@ -1,6 +1,6 @@
 # `make` lists the targets. GNU make 3.81 (macOS) is enough.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format lock clean
+.PHONY: help setup demo test check docs format lock clean
 
 # A Python of your choice: make setup PYTHON=/opt/python3.13/bin/python3
 PYTHON :=
@@ -47,6 +47,9 @@ check: $(COMPLETE) ## Everything that CI checks: format, lint, types, import rul
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest $(ARGS)
+
+docs: $(COMPLETE) ## Bring README.md's tables of commands and settings up to date with the code
+	$(BIN)/python -m tests.docs.generated
 
 format: $(COMPLETE) ## Format the code and repair what ruff can repair
 	$(BIN)/ruff format .

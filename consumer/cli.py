@@ -209,10 +209,10 @@ def _bodies(stream: IO[str]) -> Iterator[str]:
 @click.argument("body", required=False)
 @click.option("--file", "file", type=click.File(encoding="utf-8"), help="JSON lines of inbound messages; - is stdin.")
 def simulate_command(location: str | None, number: str | None, body: str | None, file: IO[str] | None) -> None:
-    """Publish inbound texts as a patient's phone would: `simulate LOCATION NUMBER BODY`, or --file.
+    """Publish inbound texts as a patient's phone would, on clusters for trying out: LOCATION NUMBER BODY, or --file.
 
     A line of the file has location_id, patient_number and body, and may have message_id, location_number, received_at
-    (ms), provider and provider_opt_out_type. Clusters that are not for trying out are refused.
+    (ms), provider and provider_opt_out_type.
     """
     if file is None and (location is None or number is None or body is None):
         raise click.UsageError("give LOCATION NUMBER BODY, or --file FILE")

@@ -77,51 +77,69 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True, env_parse_none_str="none")
 
     config_file: Path | None = Field(None, description="A TOML file with these settings; the environment wins.")
+    kafka: dict[str, str] = Field(
+        default_factory=dict,
+        description="Any property of librdkafka: `OPTOUT_KAFKA_BOOTSTRAP_SERVERS` is `bootstrap.servers`. Those that "
+        "the promise stands on cannot be set.",
+    )
     redis_url: SecretStr | None = Field(
-        None, description="Where the view is: redis://[user:password@]host:port/database."
+        None, description="Where the view is: `redis://user:password@host:port/0`, `rediss://` or `unix://`."
     )
     redis_timeout: float = Field(2.0, gt=0, description="Seconds to wait for Redis to connect or to answer.")
-    buckets: int = Field(DEFAULT_BUCKETS, ge=1, le=4096, description="Partitions of the ledger. Never to be changed.")
+    confirmations: Literal["ours", "provider"] | None = Field(
+        None,
+        description="`ours` or `provider`: who confirms a change to the patient. The worker asks for it: two texts are "
+        "as wrong as none.",
+    )
+    inbound_topics: Names = Field(
+        ("sms.inbound",), min_length=1, description="Topics of inbound texts, with commas; the same for all workers."
+    )
+    opt_out_requested_topic: str = Field(
+        "sms.opt-out-requested", description="Topic of opt-outs made elsewhere: imports and providers' blocks."
+    )
+    keyword_ledger_topic: str = Field("sms.keyword-ledger", description="Topic of the ledger.")
+    subscription_changed_topic: str = Field("sms.subscription-changed", description="Topic of the changes.")
+    confirmation_requested_topic: str = Field(
+        "sms.confirmation-requested", description="Topic of the confirmations, where they are ours."
+    )
+    review_requested_topic: str = Field("sms.review-requested", description="Topic of the texts that staff should see.")
+    dead_letter_topic: str = Field(
+        "sms.inbound.dead-letter", description="Topic of the inbound records that cannot be read or attributed."
+    )
+    buckets: int = Field(
+        DEFAULT_BUCKETS, ge=1, le=4096, description="Partitions of the ledger; never changed afterwards."
+    )
+    group: str = Field("sms-optout", min_length=1, description="Prefix of the two consumer groups.")
     max_staleness: float | None = Field(
         DEFAULT_MAX_STALENESS,
         gt=0,
         allow_inf_nan=False,
-        description="Seconds after which what nobody refreshed is UNKNOWN.",
+        description="Seconds after which what nobody refreshed is UNKNOWN; `none` accepts any age.",
     )
     region: Annotated[str, AfterValidator(_region)] = Field(
         "US", description="Country of numbers that are written without its code."
     )
-    confirmations: Literal["ours", "provider"] | None = Field(
-        None, description="Who confirms a change to the patient. No default: two texts are as wrong as none."
-    )
     publish: Literal["transactions", "at-least-once"] = Field(
-        "transactions", description="How changes are published; at-least-once is for brokers without transactions."
+        "transactions", description="How changes are published; `at-least-once` is for brokers without transactions."
     )
     unsafe_ledger: bool = Field(
-        default=False, description="Accept a ledger without replicas (1): one broker, for trying out."
+        default=False, description="1 accepts a ledger without replicas: one broker, for trying out."
     )
     ledger_id: str | None = Field(
-        None, description="Name of the ledger, for brokers that cannot tell a topic's id (the embedded one)."
+        None, description="Name of the ledger, where a broker cannot tell a topic's id (the embedded one)."
     )
-    group: str = Field("sms-optout", min_length=1, description="Prefix of the two consumer groups.")
-    inbound_topics: Names = Field(
-        ("sms.inbound",), min_length=1, description="Topics of inbound messages, with commas."
+    schema_registry_url: str | None = Field(
+        None, description="A schema registry; without one, ids come from `schemas/`."
     )
-    opt_out_requested_topic: str = "sms.opt-out-requested"
-    keyword_ledger_topic: str = "sms.keyword-ledger"
-    subscription_changed_topic: str = "sms.subscription-changed"
-    confirmation_requested_topic: str = "sms.confirmation-requested"
-    review_requested_topic: str = "sms.review-requested"
-    dead_letter_topic: str = "sms.inbound.dead-letter"
-    schema_registry_url: str | None = Field(None, description="A schema registry; without one, ids from the files.")
-    shutdown_seconds: float = Field(10.0, gt=0, description="Deadline for a clean end after SIGTERM.")
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
-    allow_simulation: bool = Field(
-        default=False, description="Let `simulate` write to a cluster that is not a trial one (1)."
-    )
-    kafka: dict[str, str] = Field(default_factory=dict, description="Properties of the Kafka client.")
     schema_registry: dict[str, str] = Field(
-        default_factory=dict, description="Further properties of the registry client."
+        default_factory=dict, description="Further properties of the registry's client."
+    )
+    shutdown_seconds: float = Field(10.0, gt=0, description="Deadline in seconds for a clean end after SIGTERM.")
+    allow_simulation: bool = Field(
+        default=False, description="1 lets `simulate` write to a cluster that is not for trying out."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="`debug`, `info`, `warning` or `error`."
     )
 
     @classmethod
