@@ -48,7 +48,7 @@ check: $(COMPLETE) ## Everything that CI checks: format, lint, types, import rul
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest $(ARGS)
 
-docs: $(COMPLETE) ## Bring README.md's tables of commands and settings up to date with the code
+docs: $(COMPLETE) ## Bring the documents' tables of commands, settings and topics up to date
 	$(BIN)/python -m tests.docs.generated
 
 format: $(COMPLETE) ## Format the code and repair what ruff can repair

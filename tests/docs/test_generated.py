@@ -1,4 +1,4 @@
-"""README.md's tables of commands and settings are those of the code."""
+"""The documents' tables of commands, settings and topics are those of the code."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from consumer.settings import Settings
 from tests.docs import generated
 
 
-def test_readme_is_what_the_code_gives() -> None:
-    """No command and no setting is missing from README.md, and none stands there as it was before."""
-    text = generated.README.read_text("utf-8")
-    assert generated.written_anew(text) == text, "README.md has fallen behind the code: run `make docs`"
+@pytest.mark.parametrize("document", generated.REGIONS)
+def test_documents_are_what_the_code_gives(document: str) -> None:
+    """No command, setting or topic is missing from the documents, and none stands there as it was before."""
+    text = (generated.ROOT / document).read_text("utf-8")
+    assert generated.written_anew(document) == text, f"{document} has fallen behind the code: run `make docs`"
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)
