@@ -1,0 +1,147 @@
+"""docs/CONTRACT.md is enough: a reader that is written from it alone asks our Redis as our own guard does."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import redis
+
+from consumer.domain.bucket import Entry
+from consumer.domain.buckets import bucket_of, bucket_prefix, meta_key
+from consumer.domain.events import Action
+from consumer.guard import Guard
+from consumer.suppression.view import Batch, View
+from tests.docs.documents import block_with
+from tests.docs.world import BUCKETS, WHO_STOPPED, saved
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CONTRACT = "docs/CONTRACT.md"
+HERE = "loc-1"
+FINE = "+12025550144"
+META = meta_key(bucket_prefix(bucket_of(HERE, BUCKETS), BUCKETS))
+NOWHERE = "redis://127.0.0.1:1/0"
+
+
+class Asked:
+    """A Redis that is asked twice each time: by the reader of the document, and by our own guard."""
+
+    def __init__(self, url: str, reader: dict[str, Any]) -> None:
+        self.owner = redis.Redis.from_url(url)
+        self.view = View(self.owner, buckets=BUCKETS, ledger="topic-id/appliers")
+        for line in block_with(CONTRACT, "redis").text.splitlines():
+            self.owner.execute_command(*shlex.split(line))  # type: ignore[no-untyped-call]
+        self._url = url.replace("redis://", "redis://sender:a-password@")
+        self._verdict = reader["verdict"]
+        self.client: redis.Redis = reader["connect"](self._url)
+
+    def begin(self) -> None:
+        """Have the bucket applied up to a STOP, and vouched for by nobody."""
+        bucket = bucket_of(HERE, BUCKETS)
+        self.view.begin(bucket)
+        entry = Entry(0, HERE, WHO_STOPPED[1:], Action.OPT_OUT, 0, "STOP")
+        self.view.apply([Batch(bucket, 0, 1, [entry])])
+
+    def vouch(self) -> None:
+        """Vouch for the bucket, now."""
+        server, bucket = self.view.server(), bucket_of(HERE, BUCKETS)
+        meta = self.view.metas([bucket])[bucket]
+        assert meta is not None
+        self.view.vouch(server, server.time, {bucket: (meta.epoch, 1)})
+
+    def mark(self, **fields: object) -> None:
+        """Write another marker."""
+        for field, value in fields.items():
+            self.owner.hset(META, field, str(value))
+
+    def now(self) -> int:
+        """Return Redis's time in ms."""
+        return self.view.server().time
+
+    def says(self, **options: Any) -> tuple[str, str]:
+        """Return the verdicts for who stopped and for somebody else, in which document and guard agree."""
+        guard = Guard.from_url(self._url, **options)
+        said: list[str] = [self._verdict(self.client, HERE, number, **options) for number in (WHO_STOPPED, FINE)]
+        assert said == [str(verdict.kind) for verdict in guard.check_many(HERE, [WHO_STOPPED, FINE])]
+        return said[0], said[1]
+
+
+@pytest.fixture
+def asked(redis_url: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Asked:
+    """A vouched bucket, and a reader that can do what the document allows it and no more."""
+    code = block_with(CONTRACT, "python", "def verdict").text
+    asked = Asked(redis_url, saved(folder, code, monkeypatch))
+    asked.begin()
+    asked.vouch()
+    return asked
+
+
+def test_a_vouched_bucket_answers(asked: Asked) -> None:
+    """Who stopped is SUPPRESSED and nobody else is, also on a server that has forgotten the script."""
+    assert asked.says() == ("SUPPRESSED", "ALLOWED")
+    asked.owner.script_flush()
+    assert asked.says() == ("SUPPRESSED", "ALLOWED")
+
+
+def test_nobody_vouches(asked: Asked) -> None:
+    """Without a marker nothing is known, in a bucket that is there, in one that is not, and with other buckets."""
+    assert asked.says(buckets=BUCKETS * 2) == ("UNKNOWN", "UNKNOWN")
+    for field in ("run", "replication", "fresh"):
+        asked.owner.hdel(META, field)
+        assert asked.says() == ("UNKNOWN", "UNKNOWN")
+        asked.vouch()
+    asked.owner.flushdb()
+    assert asked.says() == ("UNKNOWN", "UNKNOWN")
+    asked.begin()
+    assert asked.says() == ("UNKNOWN", "UNKNOWN")
+
+
+@pytest.mark.parametrize("field", ["run", "replication"])
+def test_another_server_s_marker(asked: Asked, field: str) -> None:
+    """A marker that names another server says nothing, not even of members."""
+    asked.mark(**{field: "0" * 40})
+    assert asked.says() == ("UNKNOWN", "UNKNOWN")
+
+
+def test_age(asked: Asked) -> None:
+    """What is too old, or lies ahead, is UNKNOWN, but for members; a reader says how old is too old."""
+    asked.mark(fresh=asked.now() - 200_000)
+    assert asked.says() == ("SUPPRESSED", "ALLOWED")
+    assert asked.says(max_staleness=100) == ("SUPPRESSED", "UNKNOWN")
+    asked.mark(fresh=asked.now() + 60_000)
+    assert asked.says() == ("SUPPRESSED", "UNKNOWN")
+
+
+def test_errors_are_unknown(asked: Asked, redis_url: str) -> None:
+    """A Redis that is away, or that refuses us, answers UNKNOWN."""
+    reader = asked.client
+    asked.client = redis.Redis.from_url(NOWHERE)
+    assert asked._verdict(asked.client, HERE, FINE) == "UNKNOWN"
+    asked.client = redis.Redis.from_url(redis_url.replace("redis://", "redis://sender:wrong@"))
+    assert asked._verdict(asked.client, HERE, FINE) == "UNKNOWN"
+    asked.client = reader
+    asked.owner.delete(META)
+    asked.owner.set(META, "another system's")
+    assert asked.says() == ("UNKNOWN", "UNKNOWN")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("SADD", f"{META[:-4]}set:{HERE}", "1"),
+        ("SMEMBERS", f"{META[:-4]}set:{HERE}"),
+        ("HGETALL", META),
+        ("SMISMEMBER", f"{META[:-4]}state:{HERE}", "1"),
+        ("KEYS", "*"),
+        ("SCAN", "0"),
+        ("FLUSHALL",),
+    ],
+    ids=lambda command: command[0],
+)
+def test_a_reader_can_do_no_more(asked: Asked, command: tuple[str, ...]) -> None:
+    """The user that the document gives a reader can neither write, list, nor read what is not promised."""
+    with pytest.raises(redis.exceptions.NoPermissionError):
+        asked.client.execute_command(*command)  # type: ignore[no-untyped-call]
