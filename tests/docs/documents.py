@@ -79,14 +79,20 @@ def spans() -> list[tuple[str, str]]:
 
 
 def links() -> list[tuple[str, str]]:
-    """Return each link to a file of the repository, with its document."""
+    """Return each link that stays within the repository, with its document."""
     targets = [
         (document, str(child.attrGet("href")))
         for document, token in _tokens()
         for child in token.children or ()
         if child.type == "link_open"
     ]
-    return [(document, target.partition("#")[0]) for document, target in targets if not re.match(r"\w+:|#", target)]
+    return [(document, target) for document, target in targets if not re.match(r"\w+:", target)]
+
+
+def anchors(text: str) -> set[str]:
+    """Return what a link into this document may name: its headings, as GitHub spells them."""
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def _tokens() -> Iterator[tuple[str, Token]]:

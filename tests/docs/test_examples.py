@@ -15,7 +15,7 @@ from consumer.guard.guard import _SOURCE
 from consumer.settings import KAFKA_PREFIX, PREFIX, REGISTRY_PREFIX, Settings
 from tests.docs import shell
 from tests.docs.console import can_run, steps
-from tests.docs.documents import ROOT, blocks, documents, links, spans
+from tests.docs.documents import ROOT, anchors, blocks, documents, links, spans
 from tests.parts import available
 
 if TYPE_CHECKING:
@@ -47,6 +47,17 @@ def _lua(block: Block) -> list[str]:
     return [] if same else ["this is not consumer/guard/verdict.lua without its comments"]
 
 
+def _tree(block: Block) -> list[str]:
+    """Look for the files of a drawn tree: names at growing indentation, folders with a slash behind them."""
+    faults, folders = [], {-1: ROOT if block.text.startswith("consumer/") else (ROOT / block.document).parent}
+    for found in re.finditer(r"^( *)(\.?\w[\w.-]*(?:/|\.(?:py|lua|yaml|md)))(?: |$)", block.text, re.MULTILINE):
+        depth, name = len(found[1]), found[2]
+        path = folders[max(above for above in folders if above < depth)] / name
+        folders = {above: folder for above, folder in folders.items() if above < depth} | {depth: path}
+        faults += [] if path.exists() else [f"there is no {path.relative_to(ROOT)}"]
+    return faults
+
+
 def _toml(block: Block) -> list[str]:
     unknown = tomllib.loads(block.text).keys() - Settings.model_fields.keys()
     return [f"{name} is no setting" for name in unknown]
@@ -61,6 +72,7 @@ CHECKS = {
     "console": _console,
     "json": _json,
     "lua": _lua,
+    "picture": _tree,
     "shell": lambda block: shell.faults(block.text),
     "toml": _toml,
     "yaml": _yaml,
@@ -92,8 +104,11 @@ def test_variables_are_settings(document: str) -> None:
 
 @pytest.mark.parametrize(("document", "target"), links())
 def test_links_lead_somewhere(document: str, target: str) -> None:
-    """A link to a file of the repository leads to one."""
-    assert ((ROOT / document).parent / target).exists()
+    """A link to a file of the repository leads to one, and to a heading that is there."""
+    name, _, anchor = target.partition("#")
+    file = (ROOT / document).parent / name if name else ROOT / document
+    assert file.exists()
+    assert not anchor or anchor in anchors(file.read_text("utf-8"))
 
 
 def _is_property(name: str) -> bool:

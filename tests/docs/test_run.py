@@ -63,10 +63,25 @@ def test_the_reader_of_changes(world: World, monkeypatch: pytest.MonkeyPatch) ->
     reader = saved(world.folder, code, monkeypatch)
     expected = {("loc-1", WHO_STOPPED): ("OPTED_OUT", 1), ("loc-2", WHO_STOPPED): ("OPTED_IN", 2)}
     for group in ("first", "again"):
-        seen = _followed(reader, world, group, messages=3)
-        assert {key: (change["status"], change["version"]) for key, change in reader["known"].items()} == expected
+        seen = _followed(reader, world, group, messages=len(system.read("changed")))
+        kept = {key: (change["status"], change["version"]) for key, change in reader["known"].items()}
+        assert kept.items() >= expected.items()
         assert all(change["event_id"] == _event_id(change["ledger"]) for change in seen)
         assert [change["version"] for change in seen if change["location_id"] == "loc-2"] == [1, 2]
+
+
+def test_the_request_of_an_import(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The request suppresses its patient and is told once, however often it is made; nobody is sent a confirmation."""
+    system = world.system
+    code = world.here(block_with("docs/CONTRACT.md", "python", "def request").text)
+    for _ in range(2):
+        past = saved(world.folder, code, monkeypatch)["past"]
+    wait_for("SUPPRESSED", lambda: system.verdict(past["location_id"], past["patient_number"]) == "SUPPRESSED")
+    wait_for("settled", system.settled)
+    told = [w.record for w in system.read("changed") if w.record["location_id"] == past["location_id"]]
+    assert [(change["source"], change["version"], change["keyword"]) for change in told] == [("IMPORT", 1, "UNSUB")]
+    assert past["location_id"] not in [w.record["location_id"] for w in system.read("confirmations")]
+    assert not system.read("dead")
 
 
 def _followed(reader: dict[str, Any], world: World, group: str, *, messages: int) -> list[dict[str, Any]]:
