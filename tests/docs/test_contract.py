@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+import socket
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -126,6 +128,18 @@ def test_errors_are_unknown(asked: Asked, redis_url: str) -> None:
     asked.owner.delete(META)
     asked.owner.set(META, "another system's")
     assert asked.says() == ("UNKNOWN", "UNKNOWN")
+
+
+def test_a_silent_redis_is_given_up_soon(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Redis that takes connections and answers nothing is UNKNOWN after one deadline, not after several."""
+    reader = saved(folder, block_with(CONTRACT, "python", "def verdict").text, monkeypatch)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        began = time.monotonic()
+        assert (
+            reader["verdict"](reader["connect"](f"redis://127.0.0.1:{silent.getsockname()[1]}/0"), HERE, FINE)
+            == "UNKNOWN"
+        )
+        assert time.monotonic() - began < 2.5
 
 
 @pytest.mark.parametrize(
