@@ -32,10 +32,11 @@ class Installation:
 
     java: Path
     jars: tuple[Path, ...]
+    jvm_options: tuple[str, ...] = JVM_OPTIONS
 
     def command(self, main: str, *arguments: str, options: "Sequence[str]" = ()) -> list[str]:
         class_path = os.pathsep.join(str(jar) for jar in self.jars)
-        return [str(self.java), *JVM_OPTIONS, *options, "-cp", class_path, main, *arguments]
+        return [str(self.java), *self.jvm_options, *options, "-cp", class_path, main, *arguments]
 
 
 @dataclass(frozen=True)
