@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import struct
 from collections import Counter
@@ -45,10 +46,14 @@ def decode(value: bytes) -> dict[str, Any]:
     """Return the record of a framed value, by the frozen copy of the schema that wrote it."""
     magic, schema_id = struct.unpack(">bI", value[:5])
     assert magic == 0
-    schema = fastavro.parse_schema(json.loads((SCHEMAS / "history" / f"{schema_id:08X}.avsc").read_text()))
-    record = fastavro.schemaless_reader(BytesIO(value[5:]), schema, None)
+    record = fastavro.schemaless_reader(BytesIO(value[5:]), _schema(schema_id), None)
     assert isinstance(record, dict)
     return record
+
+
+@functools.cache
+def _schema(schema_id: int) -> Any:
+    return fastavro.parse_schema(json.loads((SCHEMAS / "history" / f"{schema_id:08X}.avsc").read_text()))
 
 
 def members_after(inbound: Iterable[Mapping[str, Any]]) -> set[Subscription]:
