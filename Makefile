@@ -1,11 +1,13 @@
 # `make` lists the targets. GNU make 3.81 (macOS) is enough.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check docs format lock clean
+.PHONY: help setup demo test check bench docs format lock clean
 
 # A Python of your choice: make setup PYTHON=/opt/python3.13/bin/python3
 PYTHON :=
-# Options for pytest: make test ARGS="-k guard"
+# Options for pytest, or for the bench: make test ARGS="-k guard"
 ARGS :=
+# make bench QUICK=1: fewer messages, fewer repetitions
+QUICK :=
 
 BIN := .venv/bin
 COMPLETE := .venv/.complete
@@ -47,6 +49,9 @@ check: $(COMPLETE) ## Everything that CI checks: format, lint, types, import rul
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest $(ARGS)
+
+bench: $(COMPLETE) ## Measure the raw Kafka client and the worker in turns; QUICK=1 takes a minute
+	$(BIN)/python -m bench.yardstick $(if $(QUICK),--quick) $(ARGS)
 
 docs: $(COMPLETE) ## Bring the documents' tables of commands, settings and topics up to date
 	$(BIN)/python -m tests.docs.generated
