@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["NO_TOKEN", "Committed", "CommittedReader", "Inbox", "Listener", "Message", "Partition", "Read", "Token"]
 
 
+ASK_AGAIN = 0.1
+"""Seconds before a partition without a leader is asked about again."""
 GIVE_WAY = 5.0
 """Seconds for which a read lets another thread's commit go first."""
 
@@ -214,14 +216,22 @@ class Inbox:
         return _committed(self._consumer, [TopicPartition(p.topic, p.number) for p in partitions], timeout)
 
     def first_offset(self, partition: Partition, timeout: float) -> int:
-        """Return the first offset that the partition holds. Raises TimeoutError."""
-        try:
-            low, _ = self._consumer.get_watermark_offsets(
-                TopicPartition(partition.topic, partition.number), timeout=timeout
-            )
-        except KafkaException as problem:
-            raise TimeoutError(sentence(problem)) from None
-        return int(low)
+        """Return the first offset that the partition holds. Raises TimeoutError.
+
+        A partition that was created a moment ago has no leader yet, and is asked again.
+        """
+        deadline = time.monotonic() + timeout
+        while True:
+            try:
+                low, _ = self._consumer.get_watermark_offsets(
+                    TopicPartition(partition.topic, partition.number), timeout=timeout
+                )
+            except KafkaException as problem:
+                if triage(problem) is not Triage.RETRY or time.monotonic() > deadline:
+                    raise TimeoutError(sentence(problem)) from None
+                time.sleep(ASK_AGAIN)
+            else:
+                return int(low)
 
     def commit(self, offsets: Mapping[Partition, int], note: str = "") -> bool:
         """Commit these offsets, with a note that stays with them, and wait.

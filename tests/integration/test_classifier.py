@@ -7,12 +7,14 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
-from confluent_kafka import Producer, TopicPartition
+from confluent_kafka import KafkaError, Producer, TopicPartition
 
 from consumer import classifier as module
 from consumer.domain.buckets import bucket_of
 from consumer.domain.events import OptOutRequested, Source
+from consumer.embedded.kafka_mock import MockKafka
 from consumer.kafka.errors import KafkaGone
+from consumer.kafka.inbox import Inbox, Partition
 from consumer.ledger import LedgerFault
 from tests.parts import oracle
 from tests.parts.system import Classifying, System, inbound, wait_for
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from tests.parts.kafka import Kafka, KafkaCluster
 
 BUCKETS = 4
+LIST_OFFSETS = 2
+"""The protocol's number of the request for a partition's ends."""
 PATIENT = "+12025550143"
 DAY_MS = 24 * 60 * 60 * 1000
 NOWHERE = "redis://127.0.0.1:1/0"
@@ -319,3 +323,16 @@ def test_padded_stop_of_any_length_opts_out(full_system: System) -> None:
     assert (line["location_id"], line["action"]) == ("loc-0", "OPT_OUT")
     assert system.read("dead") == []
     classifier.die()
+
+
+def test_a_partition_without_a_leader_is_asked_again() -> None:
+    """On a topic that was created a moment ago a classifier waits for leaders instead of ending its worker."""
+    with MockKafka() as kafka:
+        kafka.create_topic("sms.inbound", 1)
+        inbox = Inbox({"bootstrap.servers": kafka.bootstrap, "group.id": "g"}, lambda *_: None)
+        kafka.push_request_errors(LIST_OFFSETS, [KafkaError.NOT_LEADER_FOR_PARTITION] * 2)
+        assert inbox.first_offset(Partition("sms.inbound", 0), 10.0) == 0
+        kafka.push_request_errors(LIST_OFFSETS, [KafkaError.TOPIC_AUTHORIZATION_FAILED] * 2)
+        with pytest.raises(TimeoutError, match="TOPIC_AUTHORIZATION_FAILED"):
+            inbox.first_offset(Partition("sms.inbound", 0), 10.0)
+        inbox.close()
