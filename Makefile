@@ -1,6 +1,6 @@
 # `make` lists the targets. GNU make 3.81 (macOS) is enough.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench docs format lock clean
+.PHONY: help setup demo test check bench compose-test docs format lock clean
 
 # A Python of your choice: make setup PYTHON=/opt/python3.13/bin/python3
 PYTHON :=
@@ -14,7 +14,7 @@ COMPLETE := .venv/.complete
 COMPILE := uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(COMPLETE) ## Build .venv with the command `optout` in it; Python 3.11 or newer is all it needs
 
@@ -55,6 +55,9 @@ bench: $(COMPLETE) ## Measure the raw Kafka client and the worker in turns; QUIC
 
 docs: $(COMPLETE) ## Bring the documents' tables of commands, settings and topics up to date
 	$(BIN)/python -m tests.docs.generated
+
+compose-test: $(COMPLETE) ## Run docker-compose.yml for real and see a STOP kept; needs Docker with its compose plugin
+	$(BIN)/python -m deploy.compose_test
 
 format: $(COMPLETE) ## Format the code and repair what ruff can repair
 	$(BIN)/ruff format .
