@@ -139,6 +139,16 @@ def test_absent_parts_leave_tests_out_in_words(tmp_path: Path, ci: str, exit_sta
     assert last_line.endswith(f"1 x Kafka: 47 of the 47 jars of Kafka {KAFKA_VERSION} are not in {tmp_path}.")
 
 
+@pytest.mark.parametrize("ci", ["", "true"])
+def test_docker_may_be_absent(tmp_path: Path, ci: str) -> None:
+    """Where no Docker engine answers, its tests are left out in words, and that is in order in CI too."""
+    environment = {"PATH": str(tmp_path), "HOME": str(tmp_path), "DOCKER_HOST": f"unix://{tmp_path}/nobody", "CI": ci}
+    run = run_pytest(environment, str(Path(__file__).with_name("test_containers.py")))
+    assert run.returncode == 0, run.stdout
+    assert "passed" not in run.stdout
+    assert run.stdout.splitlines()[-1] == "Left out: 2 x Docker: no Docker engine answers."
+
+
 @pytest.mark.parametrize(("environment", "exit_status"), [({}, 0), ({"CI": "true"}, 1)])
 def test_skipped_test_fails_in_ci(tmp_path: Path, environment: dict[str, str], exit_status: int) -> None:
     """A skipped test is in order on a laptop; in CI, where everything must run, it is a failure."""
