@@ -103,10 +103,17 @@ def topic_specs(settings: Settings) -> list[topics.TopicSpec]:
 
 
 def registry_client(settings: Settings) -> Any:
-    """Return the client of the schema registry, None where none is configured."""
+    """Return the client of the schema registry, None where none is configured. Raises ConfigurationError."""
     if settings.schema_registry_url is None:
         return None
-    return registry.connect({"url": settings.schema_registry_url, **settings.schema_registry})
+    try:
+        return registry.connect({"url": settings.schema_registry_url, **settings.schema_registry})
+    except ValueError:
+        # Not quoted: it could hold a password.
+        raise ConfigurationError(
+            "OPTOUT_SCHEMA_REGISTRY_URL, or a property of the registry's client, cannot be understood: write "
+            "http://host:port and the client's own names, or leave the variable out where there is no registry"
+        ) from None
 
 
 def subjects(settings: Settings) -> dict[str, str]:

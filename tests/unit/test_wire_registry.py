@@ -19,7 +19,9 @@ pytest.importorskip(
 
 from confluent_kafka.schema_registry import Schema, SchemaRegistryError
 
+from consumer import app
 from consumer.domain.events import InboundMessage, KeywordRecord
+from consumer.settings import ConfigurationError, load
 from consumer.wire import registry
 from consumer.wire.codec import Codec, Reason, SchemaError, SchemaSourceUnavailable, Unreadable
 from consumer.wire.errors import UnknownSchema
@@ -227,3 +229,16 @@ def test_real_client_tells_a_no_from_silence(upstream: str) -> None:
         client = registry.connect({"url": elsewhere, "max.retries": 0})
         with client, pytest.raises(SchemaSourceUnavailable):
             RegistrySchemas(client, Schemas(), TOPICS).by_id(1)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("URL", ""), ("URL", "user:secret@registry:8081"), ("BASIC_AUTH_USER_INFO", "secret"), ("COLOUR", "secret")],
+)
+def test_wrong_settings_of_a_registry_are_said(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:
+    """An empty or wrong address, as a template with nothing in it leaves, is one sentence that quotes no password."""
+    monkeypatch.setenv("OPTOUT_SCHEMA_REGISTRY_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv(f"OPTOUT_SCHEMA_REGISTRY_{variable}", value)
+    with pytest.raises(ConfigurationError, match="OPTOUT_SCHEMA_REGISTRY_URL, or a property") as wrong:
+        app.codec(load())
+    assert "secret" not in str(wrong.value)
