@@ -37,7 +37,7 @@ $(COMPLETE): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
 	@touch $@
 
-demo: $(COMPLETE) ## Show the whole path on this machine, with nothing to install or configure
+demo: $(COMPLETE) ## Show a day at three practices on this machine, with nothing to install or configure
 	$(BIN)/optout demo
 
 test: $(COMPLETE) ## Run all tests, on real Kafka and Redis, e.g. make test ARGS="-k guard"

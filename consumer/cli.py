@@ -207,7 +207,13 @@ def _bodies(stream: IO[str]) -> Iterator[str]:
 @click.argument("location", required=False)
 @click.argument("number", required=False)
 @click.argument("body", required=False)
-@click.option("--file", "file", type=click.File(encoding="utf-8"), help="JSON lines of inbound messages; - is stdin.")
+@click.option(
+    "--file",
+    "file",
+    metavar="FILE",
+    type=click.File(encoding="utf-8"),
+    help="JSON lines of inbound messages; - is stdin.",
+)
 def simulate_command(location: str | None, number: str | None, body: str | None, file: IO[str] | None) -> None:
     """Publish inbound texts as a patient's phone would, on clusters for trying out: LOCATION NUMBER BODY, or --file.
 
@@ -248,7 +254,9 @@ def history_command(location: str, number: str, as_json: bool) -> None:  # noqa:
 
 
 @optout.command("dev")
-@click.option("--workers", type=click.IntRange(1, 16), default=1, show_default=True, help="How many workers to run.")
+@click.option(
+    "--workers", metavar="N", type=click.IntRange(1, 16), default=1, show_default=True, help="How many workers to run."
+)
 def dev_command(workers: int) -> int:
     """Keep an embedded Kafka, a Redis and workers running until Ctrl-C, to try things out.
 
@@ -260,7 +268,9 @@ def dev_command(workers: int) -> int:
 
 
 @optout.command()
-@click.option("--svg", "picture", type=click.File("w", "utf-8", lazy=False), help="Draw it into this file, too.")
+@click.option(
+    "--svg", "picture", metavar="FILE", type=click.File("w", "utf-8", lazy=False), help="Draw it into this file, too."
+)
 def demo(picture: IO[str] | None) -> int:
     """Show a day at three practices on an embedded Kafka and Redis: texts, what became of them, sends, and a check."""
     from consumer.demo import demo as show  # noqa: PLC0415 - the embedded stack is loaded by nothing else
