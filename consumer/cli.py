@@ -16,7 +16,7 @@ from consumer import app
 from consumer.checks import check_config
 from consumer.domain.buckets import is_location
 from consumer.domain.keywords import Keywords
-from consumer.domain.phone import NotANumber
+from consumer.domain.phone import NotANumber, to_e164
 from consumer.embedded import running
 from consumer.embedded.errors import EmbeddedError
 from consumer.guard import VerdictKind
@@ -26,7 +26,7 @@ from consumer.kafka.topics import TopicError
 from consumer.ledger import LedgerFault, StoppedBucket
 from consumer.ops import logs
 from consumer.settings import ConfigurationError, load
-from consumer.simulate import Refused, read_lines, simulate
+from consumer.simulate import Refused, await_in_force, read_lines, simulate
 from consumer.suppression.scripts import ViewUnavailable
 from consumer.suppression.view import OtherLedger
 from consumer.wire.errors import SchemaError, SchemaSourceUnavailable
@@ -51,6 +51,9 @@ FAILED = (
     ViewUnavailable,
 )
 WRONG = (ConfigurationError, NotANumber)
+
+WORTH_SAYING_S = 5.0
+"""An age from which on `check` says how old its answer is: with workers running it is about a second."""
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -148,7 +151,14 @@ def check(location: str, numbers: tuple[str, ...], as_json: bool) -> int:  # noq
     """
     if not is_location(location):
         raise click.UsageError("LOCATION is empty or too long")
-    verdicts = app.guard(_settings()).check_many(location, numbers)
+    settings = _settings()
+    guard = app.guard(settings)
+    for place, number in enumerate(numbers, 1):
+        try:
+            to_e164(number, settings.region)
+        except NotANumber as problem:
+            raise NotANumber(f"number {place} of {len(numbers)}: {problem}") from None
+    verdicts = guard.check_many(location, numbers)
     for number, verdict in zip(numbers, verdicts, strict=True):
         click.echo(json.dumps(_verdict(number, verdict)) if as_json else _verdict_line(number, verdict))
     kinds = {verdict.kind for verdict in verdicts}
@@ -163,6 +173,8 @@ def _verdict(number: str, verdict: Verdict) -> dict[str, Any]:
 
 def _verdict_line(number: str, verdict: Verdict) -> str:
     because = f"  ({verdict.reason})" if verdict.reason else ""
+    if verdict.kind is VerdictKind.ALLOWED and verdict.age and verdict.age > WORTH_SAYING_S:
+        because = f"  (as of {verdict.age:.0f} s ago: no worker has vouched since)"
     return f"{number}  {verdict.kind}{because}"
 
 
@@ -214,7 +226,19 @@ def _bodies(stream: IO[str]) -> Iterator[str]:
     type=click.File(encoding="utf-8"),
     help="JSON lines of inbound messages; - is stdin.",
 )
-def simulate_command(location: str | None, number: str | None, body: str | None, file: IO[str] | None) -> None:
+@click.option(
+    "--wait/--no-wait",
+    "wait",
+    default=None,
+    help="Wait until it is in force; by default for a single text, where the settings name a Redis.",
+)
+def simulate_command(
+    location: str | None,
+    number: str | None,
+    body: str | None,
+    file: IO[str] | None,
+    wait: bool | None,  # noqa: FBT001 - click's
+) -> None:
     """Publish inbound texts as a patient's phone would, on clusters for trying out: LOCATION NUMBER BODY, or --file.
 
     A line of the file has location_id, patient_number and body, and may have message_id, location_number, received_at
@@ -229,8 +253,11 @@ def simulate_command(location: str | None, number: str | None, body: str | None,
         if file is not None
         else iter([{"location_id": location, "patient_number": number, "body": body}])
     )
-    sent = simulate(_settings(), texts, show_progress=file is not None and sys.stderr.isatty())
-    click.echo(f"{sent} message{'s' * (sent != 1)} published")
+    settings = _settings()
+    sent = simulate(settings, texts, show_progress=file is not None and sys.stderr.isatty())
+    click.echo(f"{sent.messages} message{'s' * (sent.messages != 1)} published")
+    if wait or (wait is None and file is None and settings.redis_url is not None):
+        click.echo(f"in force after {await_in_force(settings, sent.locations):.1f} s")
 
 
 @optout.command("history")

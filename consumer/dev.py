@@ -21,7 +21,8 @@ LOOK_EVERY_S = 0.5
 
 def dev(workers: int) -> int:
     """Run the stack with so many workers until Ctrl-C or SIGTERM; return 0. Raises EmbeddedError."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):  # ended by another program, or with its terminal
+        signal.signal(number, signal.default_int_handler)
     topics = {spec.name: spec.partitions for spec in product_topics().values()}
     try:
         with EmbeddedStack(topics) as stack, running.announced(stack.environment) as file:

@@ -142,7 +142,7 @@ def _done(step: Step) -> str:
     if step.decision is Decision.CHANGED:
         status = "opted out" if step.record.cause.action is Action.OPT_OUT else "opted in"
         return f"{status} (version {step.version})"
-    return "nothing: it stood so" if step.decision is Decision.UNCHANGED else "nothing: it was older"
+    return "nothing: it stood so" if step.decision is Decision.UNCHANGED else "nothing: it is not newer"
 
 
 def _at(milliseconds: int) -> str:

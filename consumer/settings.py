@@ -83,13 +83,14 @@ class Settings(BaseSettings):
         "the promise stands on cannot be set.",
     )
     redis_url: SecretStr | None = Field(
-        None, description="Where the view is: `redis://user:password@host:port/0`, `rediss://` or `unix://`."
+        None,
+        description="The Redis that holds the suppression sets: `redis://user:password@host:port/0`, `rediss://` or `unix://`.",
     )
     redis_timeout: float = Field(2.0, gt=0, description="Seconds to wait for Redis to connect or to answer.")
     confirmations: Literal["ours", "provider"] | None = Field(
         None,
-        description="`ours` or `provider`: who confirms a change to the patient. The worker asks for it: two texts are "
-        "as wrong as none.",
+        description="`ours` or `provider`: who confirms a change to the patient. A worker must be told: a patient must "
+        "get one confirmation, not two or none.",
     )
     inbound_topics: Names = Field(
         ("sms.inbound",), min_length=1, description="Topics of inbound texts, with commas; the same for all workers."
@@ -173,14 +174,18 @@ class Settings(BaseSettings):
         """Return the client's properties. Raises ConfigurationError where there is no cluster in them."""
         if not self.kafka.get("bootstrap.servers"):
             raise ConfigurationError(
-                "OPTOUT_KAFKA_BOOTSTRAP_SERVERS is not set: name the Kafka brokers, as host:port,..."
+                "OPTOUT_KAFKA_BOOTSTRAP_SERVERS is not set: name the Kafka brokers, as host:port,... (to try things "
+                "out, `optout dev` in another terminal brings a Kafka and a Redis)"
             )
         return dict(self.kafka)
 
     def require_redis(self) -> str:
         """Return the URL of Redis. Raises ConfigurationError where there is none."""
         if self.redis_url is None:
-            raise ConfigurationError("OPTOUT_REDIS_URL is not set: name the Redis of the view, as redis://host:port/0")
+            raise ConfigurationError(
+                "OPTOUT_REDIS_URL is not set: name the Redis with the suppression sets, as redis://host:port/0 (to try "
+                "things out, `optout dev` in another terminal brings a Kafka and a Redis)"
+            )
         # A bare # would begin a fragment: the rest of a password be dropped, and its beginning taken for a host.
         return self.redis_url.get_secret_value().replace("#", "%23")
 

@@ -33,12 +33,13 @@ class Line(NamedTuple):
 
 
 class Send(NamedTuple):
-    """What a practice wants to send: to whom, an empty tuple meaning all its patients."""
+    """What a practice wants to send: to whom, an empty tuple meaning all its patients; `note` is why it may or not."""
 
     at: str
     location: str
     what: str
     patients: tuple[str, ...] = ()
+    note: str = ""
 
 
 class Scene(NamedTuple):
@@ -64,7 +65,7 @@ DAY: Final = (
         ),
         (
             Send("08:45", "oak-street", "reminders"),
-            Send("08:50", "hillside", "a typed reply", (ANN,)),
+            Send("08:50", "hillside", "a typed reply", (ANN,), "an opt-out is for one practice"),
         ),
     ),
     Scene(

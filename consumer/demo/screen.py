@@ -113,7 +113,8 @@ class Screen:
             counts = {kind: kinds.count(kind) for kind in VERDICTS if kind in kinds}
             said = ", ".join(f"{count} {kind}" for kind, count in counts.items())
             to, style = str(len(verdicts)), "bold"
-        self._row(send.at, send.location, f"{to:6}{send.what}", f"guard: {said}", style)
+        note = f" ({send.note})" if send.note else ""
+        self._row(send.at, send.location, f"{to:6}{send.what}", f"guard: {said}{note}", style)
 
     def _row(self, at: str, location: str | None, what: str, why: str, style: str) -> None:
         """Show a row; at a narrow terminal what became of it stands below."""
@@ -135,7 +136,7 @@ class Screen:
         table = Table(box=box.SIMPLE_HEAD if self._console.is_terminal else None, collapse_padding=True)
         table.add_column("practice", no_wrap=True, min_width=17)
         for column in columns:
-            table.add_column(column, justify="right", min_width=max(map(len, column.split())))
+            table.add_column(column.replace(" ", "\n") if self._console.is_terminal else column, justify="right")
         for location, figures in rows.items():
             last = location == "all"
             table.add_row(NAMES.get(location, location), *map(str, figures), style="bold" if last else "")

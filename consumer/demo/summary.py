@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from consumer.demo.observation import Observation, Seen
     from consumer.demo.texts import Record
 
-COLUMNS = ("texts", "opted out", "in again", "replies", "to staff", "dead letters", "may text now", "may not")
+COLUMNS = ("texts", "opted out", "in again", "confirmed", "to staff", "dead letters", "may text now", "may not")
 NOBODYS = "(nobody's)"
 
 

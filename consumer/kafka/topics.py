@@ -29,6 +29,7 @@ PROPAGATION_S = 10.0
 
 LEDGER_REPLICATION = 3
 LEDGER_MIN_INSYNC = 2
+LIFTED = "unless OPTOUT_UNSAFE_LEDGER=1 says that opt-outs may be lost"
 _UNKNOWN_TOPIC = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC})  # noqa: SLF001
 _AS_KAFKA_SPELLS = str.maketrans("+/", "-_")
 DAY_MS = 24 * 60 * 60 * 1000
@@ -145,10 +146,10 @@ def ledger_faults(admin: AdminClient, spec: TopicSpec, *, unsafe_ledger: bool) -
         required["unclean.leader.election.enable"] = "false"
         replicas = min((len(partition.replicas) for partition in description.partitions), default=0)
         if replicas < LEDGER_REPLICATION:
-            faults.append(f"{ledger} has {replicas} replicas: it needs {LEDGER_REPLICATION} or more")
+            faults.append(f"{ledger} has {replicas} replicas: it needs {LEDGER_REPLICATION} or more, {LIFTED}")
         in_sync = configs.get("min.insync.replicas", "")
         if not in_sync.isdigit() or int(in_sync) < LEDGER_MIN_INSYNC:
-            faults.append(f"{ledger} has min.insync.replicas={in_sync}: it needs {LEDGER_MIN_INSYNC} or more")
+            faults.append(f"{ledger} has min.insync.replicas={in_sync}: it needs {LEDGER_MIN_INSYNC} or more, {LIFTED}")
     faults += [
         f"{ledger} has {key}={configs.get(key, '')}: it must be {value}, or records can be lost"
         for key, value in required.items()

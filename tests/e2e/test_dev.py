@@ -98,7 +98,7 @@ def test_a_stop_from_another_terminal(dev: Dev) -> None:
     assert "UNKNOWN" not in dev.run("check", *WHO).stdout
     assert dev.run("check", *WHO).returncode == 0
     assert dev.run("simulate", *WHO, " stop ").returncode == 0
-    wait_for("SUPPRESSED", lambda: dev.run("check", *WHO).returncode == 3, 10)
+    assert dev.run("check", *WHO).returncode == 3  # at once: simulate has waited until it was in force
     history = dev.run("history", *WHO)
     assert history.returncode == 0
     assert "opted out by" not in history.stderr
@@ -121,6 +121,18 @@ def test_commands_say_where_they_ask(dev: Dev) -> None:
     assert own.returncode == 2
     worker = dev.run("worker", OPTOUT_CONFIRMATIONS="ours")
     assert "OPTOUT_KAFKA_BOOTSTRAP_SERVERS is not set" in worker.stderr
+
+
+def test_texts_of_a_file_count_in_their_order(dev: Dev) -> None:
+    """Texts that do not say when they were sent were sent one after the other: a START undoes the STOP above it."""
+    dev.until_ready()
+    lines = [{"location_id": WHO[0], "patient_number": WHO[1], "body": body} for body in ("STOP", "START") * 3]
+    done = dev.run("simulate", "--wait", "--file", "-", stdin="\n".join(map(json.dumps, lines)))
+    assert done.returncode == 0
+    assert done.stdout.startswith("6 messages published\nin force after ")
+    assert dev.run("check", *WHO).returncode == 0
+    steps = [json.loads(line) for line in dev.run("history", "--json", *WHO).stdout.splitlines()]
+    assert [(step["decision"], step["version"]) for step in steps] == [("CHANGED", n) for n in range(1, 7)]
 
 
 def test_only_one_runs(dev: Dev) -> None:

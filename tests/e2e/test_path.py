@@ -23,7 +23,7 @@ def test_stop_holds_until_start(system: System) -> None:
     worker = system.start_worker()
     wait_for("ALLOWED", lambda: system.verdict("loc-1", PATIENT) == "ALLOWED")
 
-    assert system.run("simulate", "loc-1", PATIENT, " stop ").returncode == 0
+    assert system.run("simulate", "--no-wait", "loc-1", PATIENT, " stop ").returncode == 0
     sent = time.monotonic()
     wait_for("in the set", lambda: ("loc-1", PATIENT) in system.members(), 5)
     assert time.monotonic() - sent < 1.0

@@ -64,7 +64,7 @@ def test_it_tells_what_each_keyword_did(ledger: System) -> None:
     assert [step["event_id"] for step in steps if step["event_id"]] == told
     words = ledger.run("history", "loc-1", PATIENT).stdout.splitlines()
     assert words[0].startswith(f"{PATIENT} at loc-1: opted in since ")
-    assert "nothing: it was older" in words[-1]
+    assert "nothing: it is not newer" in words[-1]
 
 
 def test_somebody_who_never_said_anything(ledger: System) -> None:
