@@ -1,6 +1,6 @@
 # `make` lists the targets. GNU make 3.81 (macOS) is enough.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench compose-test docs format lock clean
+.PHONY: help setup demo test check bench compose-test prove docs format lock clean
 
 # A Python of your choice: make setup PYTHON=/opt/python3.13/bin/python3
 PYTHON :=
@@ -58,6 +58,9 @@ docs: $(COMPLETE) ## Bring the documents' tables of commands, settings and topic
 
 compose-test: $(COMPLETE) ## Run docker-compose.yml for real and see a STOP kept; needs Docker with its compose plugin
 	$(BIN)/python -m deploy.compose_test
+
+prove: $(COMPLETE) ## Search the protocol's model as deep as it goes, for many minutes and some GiB, e.g. make prove ARGS="-v"
+	$(BIN)/python -m tests.model $(ARGS)
 
 format: $(COMPLETE) ## Format the code and repair what ruff can repair
 	$(BIN)/ruff format .

@@ -1,0 +1,346 @@
+"""Inbound to ledger, and the time that a voucher learns of it from committed offsets alone (L5, and the order of L4).
+
+Each record that comes in is a STOP. Classifiers read, write, commit, die, lose partitions without noticing, and one of
+them may write to another ledger than the voucher's. When a voucher has learned a time and read the ledger's end, every
+record that had come in by that time must stand below that end: the model of the view takes this for granted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cache
+from typing import NamedTuple
+
+from consumer.domain.freshness import Bounds, Freshness
+from tests.model.explore import Harm
+from tests.model.rules import Rules
+
+UNKNOWN = -1
+NOT_MINE = -1
+NOBODY = -1
+OURS, OTHER = "ours", "other"
+
+Offsets = tuple[int | None, ...]
+Records = frozenset[tuple[int, int]]
+"""Records of inbound: (partition, offset)."""
+
+
+class Committed(NamedTuple):
+    """An offset that the classifiers' group has committed, and the ledger that was named with it, if any."""
+
+    offset: int
+    note: str
+
+
+class Sample(NamedTuple):
+    """Where the inbound partitions ended at some time; times are numbers of records that had come in."""
+
+    time: int
+    ends: tuple[int, ...]
+
+
+class Classifier(NamedTuple):
+    """A running classifier: its positions, what it knows to be committed, and what it wrote that has no answer yet."""
+
+    positions: tuple[int, ...]
+    committed: Offsets
+    unacknowledged: Records = frozenset()
+    expelled: bool = False
+    """Whether the group takes it for dead, and it has not noticed."""
+
+
+class Voucher(NamedTuple):
+    """How far one pass has come, and the samples of the passes before."""
+
+    clock: int = UNKNOWN
+    committed: Offsets | None = None
+    ends: tuple[int, ...] | None = None
+    fresh: int = UNKNOWN
+    ledger: Records | None = None
+    samples: tuple[Sample, ...] = ()
+
+
+class Faults(NamedTuple):
+    """How often each thing may still go wrong."""
+
+    crashes: int = 0
+    rebalances: int = 0
+    """A partition is taken from a member that hears of it in time."""
+    zombies: int = 0
+    """A member is taken for dead and goes on."""
+
+
+class State(NamedTuple):
+    """Everything. `classifiers` are None while they do not run."""
+
+    arrivals: tuple[int, ...]
+    """The partition of each record that came in, in the order of time."""
+    partitions: int
+    ledger: Records
+    committed: tuple[Committed | None, ...]
+    owners: tuple[int, ...]
+    classifiers: tuple[Classifier | None, ...]
+    voucher: Voucher
+    vouched: int
+    faults: Faults
+    harm: Harm | None = None
+
+
+Steps = list[tuple[str, State]]
+
+
+@dataclass(frozen=True)
+class Classifying:
+    """The model. `inbound` says how many records each partition gets; `ledgers` to which one each classifier writes."""
+
+    inbound: tuple[int, ...]
+    faults: Faults
+    rules: Rules = field(default_factory=Rules)
+    ledgers: tuple[str, ...] = (OURS, OURS)
+    controls: Records = frozenset()
+    """Records that are a transaction's marker: they take an offset, and no reader is handed them."""
+    late_partitions: int = 0
+    """How many of the partitions are created only after the start."""
+    most_samples: int = 2
+
+    def start(self) -> State:
+        count = len(self.inbound)
+        partitions = count - self.late_partitions
+        nobody = (NOBODY,) * count
+        classifiers = (self._newly_started(), *([None] * (len(self.ledgers) - 1)))
+        return State((), partitions, frozenset(), (None,) * count, nobody, classifiers, Voucher(), UNKNOWN, self.faults)
+
+    def steps(self, state: State) -> Steps:
+        steps: Steps = []
+        for partition in range(state.partitions):
+            if state.arrivals.count(partition) < self.inbound[partition]:
+                arrived = state._replace(arrivals=(*state.arrivals, partition))
+                steps.append((f"a record comes into inbound {partition}", arrived))
+        if state.partitions < len(self.inbound):
+            steps.append((f"inbound {state.partitions} is created", state._replace(partitions=state.partitions + 1)))
+        for number, classifier in enumerate(state.classifiers):
+            if classifier is None:
+                steps.append((f"c{number} starts", _with(state, number, self._newly_started())))
+                continue
+            self._read(state, number, classifier, steps)
+            self._acknowledge(state, number, classifier, steps)
+            self._commit(state, number, classifier, steps)
+            self._lose(state, number, classifier, steps)
+            for partition in range(state.partitions):
+                if state.owners[partition] == NOBODY and not classifier.expelled:
+                    self._receive(state, number, classifier, partition, steps)
+        self._vouch(state, steps)
+        return steps
+
+    def _newly_started(self) -> Classifier:
+        count = len(self.inbound)
+        return Classifier((NOT_MINE,) * count, (None,) * count)
+
+    # The classifier
+
+    def _read(self, state: State, number: int, classifier: Classifier, steps: Steps) -> None:
+        for partition, position in enumerate(classifier.positions):
+            end = state.arrivals.count(partition)
+            if position in (NOT_MINE, end):
+                continue
+            ahead = [offset for offset in range(position, end) if (partition, offset) not in self.controls]
+            if ahead:
+                written = classifier.unacknowledged | {(partition, ahead[0])}
+                read = classifier._replace(
+                    positions=_put(classifier.positions, partition, ahead[0] + 1), unacknowledged=written
+                )
+                name = f"c{number} writes the record {ahead[0]} of inbound {partition}"
+                steps.append((name, _with(state, number, read)))
+            elif self.rules.commits_at_end:
+                read = classifier._replace(positions=_put(classifier.positions, partition, end))
+                steps.append((f"c{number} sees the end {end} of inbound {partition}", _with(state, number, read)))
+
+    def _acknowledge(self, state: State, number: int, classifier: Classifier, steps: Steps) -> None:
+        for record in sorted(classifier.unacknowledged):
+            acknowledged = classifier._replace(unacknowledged=classifier.unacknowledged - {record})
+            after = _with(state, number, acknowledged)
+            if self.ledgers[number] == OURS:
+                after = after._replace(ledger=state.ledger | {record})
+            name = f"c{number}'s record {record[1]} of inbound {record[0]} is in its ledger"
+            steps.append((name, after))
+
+    def _commit(self, state: State, number: int, classifier: Classifier, steps: Steps) -> None:
+        if classifier.unacknowledged and self.rules.commits_acknowledged:
+            return
+        if classifier.expelled and self.rules.commits_as_member:
+            return  # refused: nothing is changed by it
+        mine = [one for one, position in enumerate(classifier.positions) if position != NOT_MINE]
+        moved = {
+            one: classifier.positions[one] for one in mine if classifier.positions[one] != classifier.committed[one]
+        }
+        if moved:
+            known = tuple(moved.get(one, offset) for one, offset in enumerate(classifier.committed))
+            after = _with(state, number, classifier._replace(committed=known))
+            offsets = ", ".join(f"{offset} of inbound {one}" for one, offset in moved.items())
+            steps.append((f"c{number} commits {offsets}", self._committed(after, number, moved)))
+
+    def _committed(self, state: State, number: int, offsets: dict[int, int]) -> State:
+        note = self.ledgers[number] if self.rules.names_ledger else ""
+        committed = tuple(
+            Committed(offsets[one], note) if one in offsets else before for one, before in enumerate(state.committed)
+        )
+        return state._replace(committed=committed)
+
+    # The group
+
+    def _receive(self, state: State, number: int, classifier: Classifier, partition: int, steps: Steps) -> None:
+        committed, end = state.committed[partition], state.arrivals.count(partition)
+        ours = committed is not None and committed.note == self.ledgers[number]
+        if committed is not None and committed.note and not ours and self.rules.refuses_other_ledger:
+            steps.append((f"c{number} refuses inbound {partition} and ends", self._gone(state, number)))
+            return
+        if committed is None:
+            start = 0 if self.rules.begins_at_first else end
+        else:
+            start = committed.offset if self.rules.resumes_at_committed else end
+        known = start if ours or not self.rules.commits_at_takeover else None
+        received = classifier._replace(
+            positions=_put(classifier.positions, partition, start),
+            committed=_put(classifier.committed, partition, known),
+        )
+        after = _with(state, number, received)._replace(owners=_put(state.owners, partition, number))
+        steps.append((f"c{number} receives inbound {partition} at {start}", after))
+
+    def _lose(self, state: State, number: int, classifier: Classifier, steps: Steps) -> None:
+        faults = state.faults
+        if faults.crashes:
+            died = self._gone(state, number)._replace(faults=faults._replace(crashes=faults.crashes - 1))
+            steps.append((f"c{number} dies", died))
+        if classifier.expelled:
+            nothing = (NOT_MINE,) * len(self.inbound)
+            lost = classifier._replace(positions=nothing, committed=(None,) * len(nothing), expelled=False)
+            steps.append((f"c{number} hears that it has lost everything", _with(state, number, lost)))
+        elif faults.zombies and number in state.owners:
+            fewer = state._replace(faults=faults._replace(zombies=faults.zombies - 1))
+            expelled = _with(fewer, number, classifier._replace(expelled=True))
+            steps.append((f"the group takes c{number} for dead", self._without_owner(expelled, number)))
+        if faults.rebalances and not classifier.expelled:
+            fewer = state._replace(faults=faults._replace(rebalances=faults.rebalances - 1))
+            for partition, position in enumerate(classifier.positions):
+                if position != NOT_MINE:
+                    self._give_up(fewer, number, classifier, partition, steps)
+
+    def _give_up(self, state: State, number: int, classifier: Classifier, partition: int, steps: Steps) -> None:
+        """Commit what is done if all of it was acknowledged in time, and let the partition go."""
+        position = classifier.positions[partition]
+        rest = classifier._replace(
+            positions=_put(classifier.positions, partition, NOT_MINE),
+            committed=_put(classifier.committed, partition, None),
+        )
+        given = _with(state, number, rest)._replace(owners=_put(state.owners, partition, NOBODY))
+        steps.append((f"c{number} gives inbound {partition} up without a commit", given))
+        if not classifier.unacknowledged or not self.rules.commits_acknowledged:
+            name = f"c{number} gives inbound {partition} up and commits {position}"
+            steps.append((name, self._committed(given, number, {partition: position})))
+
+    def _gone(self, state: State, number: int) -> State:
+        return self._without_owner(_with(state, number, None), number)
+
+    @staticmethod
+    def _without_owner(state: State, number: int) -> State:
+        return state._replace(owners=tuple(NOBODY if owner == number else owner for owner in state.owners))
+
+    # The voucher, in the order of its steps
+
+    def _vouch(self, state: State, steps: Steps) -> None:
+        rules, voucher = self.rules, state.voucher
+        if voucher.ledger is None and (not rules.time_before_end or voucher.fresh != UNKNOWN):
+            read = voucher._replace(ledger=state.ledger)
+            steps.append(("the voucher reads the ledger's end", state._replace(voucher=read)))
+            if not rules.time_before_end:
+                return
+        if voucher.clock == UNKNOWN and (rules.clock_before_sample or voucher.ends is not None):
+            time = len(state.arrivals)
+            steps.append((f"the voucher reads the clock: {time}", self._learned(state, voucher._replace(clock=time))))
+        elif voucher.committed is None:
+            offsets = self._counted(state)
+            read = voucher._replace(committed=offsets)
+            steps.append((f"the voucher reads the committed offsets {offsets}", state._replace(voucher=read)))
+        elif voucher.ends is None:
+            ends = tuple(state.arrivals.count(partition) for partition in range(len(voucher.committed)))
+            read = voucher._replace(ends=ends)
+            steps.append((f"the voucher reads the ends {ends}", self._learned(state, read)))
+        elif voucher.ledger is not None:
+            covered = _covered(state.arrivals, voucher.fresh)
+            harm = None if covered - self.controls <= voucher.ledger else Harm.ALLOWED
+            after = state._replace(
+                voucher=Voucher(samples=voucher.samples), vouched=max(state.vouched, voucher.fresh), harm=harm
+            )
+            steps.append((f"the voucher vouches for {voucher.fresh}", after))
+
+    def _counted(self, state: State) -> Offsets:
+        listed = state.partitions if self.rules.lists_live else len(self.inbound) - self.late_partitions
+        return tuple(
+            committed.offset
+            if committed and (committed.note in ("", OURS) or not self.rules.counts_own_ledger)
+            else None
+            for committed in state.committed[:listed]
+        )
+
+    def _learned(self, state: State, voucher: Voucher) -> State:
+        """Learn the time once clock, offsets and ends are read; where none is reached the pass is over."""
+        if voucher.clock == UNKNOWN or voucher.committed is None or voucher.ends is None:
+            return state._replace(voucher=voucher)
+        committed = voucher.committed
+        if not self.rules.unread_holds_back:
+            committed = tuple(
+                end if offset is None else offset for offset, end in zip(committed, voucher.ends, strict=True)
+            )
+        everywhere = tuple(range(len(committed)))
+        ways = [everywhere] if self.rules.every_partition else [(one,) for one in everywhere]
+        fresh = UNKNOWN
+        samples: tuple[Sample, ...] = ()
+        for way in ways:
+            reached, samples = _reached(voucher.samples, Sample(voucher.clock, voucher.ends), committed, way)
+            fresh = max(fresh, reached)
+        samples = samples[-self.most_samples :]
+        if fresh == UNKNOWN:
+            return state._replace(voucher=Voucher(samples=samples))
+        return state._replace(voucher=voucher._replace(fresh=fresh, samples=samples))
+
+    # What must hold
+
+    def broken(self, state: State) -> Harm | None:
+        return state.harm
+
+    def finished(self, state: State) -> bool:
+        return (
+            len(state.arrivals) == sum(self.inbound)
+            and state.partitions == len(self.inbound)
+            and state.vouched == len(state.arrivals)
+            and _covered(state.arrivals, len(state.arrivals)) - self.controls <= state.ledger
+        )
+
+
+def _put(values: tuple[int | None, ...], which: int, value: int | None) -> tuple:  # type: ignore[type-arg]
+    return (*values[:which], value, *values[which + 1 :])
+
+
+def _with(state: State, number: int, classifier: Classifier | None) -> State:
+    classifiers = (*state.classifiers[:number], classifier, *state.classifiers[number + 1 :])
+    return state._replace(classifiers=classifiers)
+
+
+@cache
+def _covered(arrivals: tuple[int, ...], time: int) -> Records:
+    """Return the records that had come in by a time."""
+    return frozenset((partition, arrivals[:at].count(partition)) for at, partition in enumerate(arrivals[:time]))
+
+
+@cache
+def _reached(
+    samples: tuple[Sample, ...], newest: Sample, committed: Offsets, partitions: tuple[int, ...]
+) -> tuple[int, tuple[Sample, ...]]:
+    """Ask the product: return the time that is reached (UNKNOWN: none), and what samples are left."""
+    freshness: Freshness[int] = Freshness()
+    for sample in samples:
+        freshness._samples.append((sample.time, dict(enumerate(sample.ends))))
+    ends = {partition: Bounds(0, newest.ends[partition]) for partition in partitions}
+    fresh = freshness.reached(newest.time, {one: committed[one] for one in partitions}, ends)
+    left = dict.fromkeys(Sample(time, tuple(ends.values())) for time, ends in freshness._samples)
+    return UNKNOWN if fresh is None else fresh, tuple(left)

@@ -1,0 +1,88 @@
+"""The rules of the protocol, each of which can be taken away to see what goes wrong without it.
+
+Letters and names are those of docs/ARCHITECTURE.md, "The protocol"; a comment names the code that keeps the rule.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal
+
+
+def rule(chapter: str, sentence: str, default: object = True) -> Any:  # noqa: FBT002 - kept, unless said otherwise
+    """Declare a rule: where it stands, and what it says."""
+    return field(default=default, metadata={"chapter": chapter, "sentence": sentence})
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """All rules are kept, but for those that are given another value."""
+
+    # apply.lua
+    continuity: bool = rule("L2", "apply refuses a batch that was read from above `applied`")
+    drops_other_epochs: bool = rule("L2", "content of another epoch is dropped when it is first touched")
+    counts_members: bool = rule("L2", "meta counts the members of the sets, and the audit compares")
+    counts_records: bool = rule("L2", "meta counts the records of the states, and the audit compares")
+    counts_locations: bool = rule("L2", "meta counts the locations, and apply compares")
+    state_names_epoch: bool = rule("L2", "a location of this epoch whose state lacks the epoch is damage")
+    counts_outbox: bool = rule("L2", "meta counts the waiting changes; another number is damage")
+    keeps_changes: bool = rule("L3", "each CHANGED decision stays in the outbox until it is known to be published")
+    # begin.lua
+    begins_empty: bool = rule("L2", "a bucket begun anew has an empty outbox")
+    # take.lua, and Publisher._publish
+    takes_at_once: bool = rule("L3", "the outbox and `applied` are read in one atomic step")
+    starts_at_published: bool = rule("L3", "publishing begins at `published`, not at the oldest change that waits")
+    up_to_last_taken: bool = rule("L3", "where more changes wait the offset is that of the last one taken, plus one")
+    # Publisher._learn, CommittedReader
+    asks_when_settled: bool = rule("L3", "`published` is asked with read_committed: nothing may be pending")
+    after_doubt: Literal["ask", "taken as aborted", "taken as done"] = rule(
+        "L3", "after a commit in doubt `published` is asked again", "ask"
+    )
+    # trim.lua, called after TransactionalOutbox.publish
+    trims_after_commit: bool = rule("L3", "the outbox is trimmed after the commit")
+    # Inbox.token, Token.group_metadata, and the broker
+    one_token: bool = rule("L3", "what was taken under one assignment is not sent under a later one")
+    fences_zombies: bool = rule("L3", "the broker refuses offsets under the group metadata of an older generation")
+    one_transaction: bool = rule("L3", "changes and offset go out in one transaction")
+    # Voucher.vouch, vouch.lua
+    time_before_end: bool = rule("L4", "the time is read before the ledger's end")
+    vouches_for_run: bool = rule("L4", "the server's identity must still hold when its bucket is vouched for")
+    vouches_for_epoch: bool = rule("L4", "the epoch must still hold when its bucket is vouched for")
+    vouches_at_end: bool = rule("L4", "`applied` must have reached the ledger's end")
+    counts_first: bool = rule("L4", "under a new identity a bucket is counted before it is vouched for")
+    counts_again: bool = rule("L4", "a bucket is counted again every minute")
+    replication_counts: bool = rule("L4", "the identity is the run id and the replication id")
+    # Classifier.commit, LedgerProducer.flush
+    commits_acknowledged: bool = rule("L5", "an inbound offset is committed when all below it is acknowledged")
+    commits_at_takeover: bool = rule("L5", "a classifier commits when it takes a partition over, an empty one too")
+    commits_at_end: bool = rule("L5", "a classifier commits the offset of the end-of-partition event")
+    # Classifier.assigned, Inbox
+    resumes_at_committed: bool = rule("L5", "a classifier goes on at the committed offset")
+    begins_at_first: bool = rule("L5", "where nothing was committed a classifier begins at the first record")
+    names_ledger: bool = rule("L5", "each inbound commit names the ledger that it stands for")
+    refuses_other_ledger: bool = rule("L5", "a classifier refuses offsets that name another ledger")
+    commits_as_member: bool = rule("L5", "the broker refuses the commit of a member that it takes for dead")
+    # Offsets.classified, Freshness.reached, Voucher._time
+    counts_own_ledger: bool = rule("L5", "the voucher does not count offsets that name another ledger")
+    unread_holds_back: bool = rule("L5", "a partition without a commit holds the time back")
+    every_partition: bool = rule("L5", "a sample counts when the committed offsets have reached it in every partition")
+    clock_before_sample: bool = rule("L5", "the clock is read before the ends that are sampled with it")
+    lists_live: bool = rule("L5", "the list of inbound partitions is asked for live")
+    # verdict.lua, Guard._verdicts
+    guard_identity: bool = rule("L6", "the guard compares the marker's identity with that of the server that answers")
+    guard_at_once: bool = rule("L6", "membership and marker are read in one atomic step")
+
+    def without(self, **rules: Any) -> Rules:
+        """Return these rules with some of them taken away."""
+        return replace(self, **rules)
+
+
+def names() -> list[str]:
+    """Return the name of every rule."""
+    return [one.name for one in fields(Rules)]
+
+
+def sentence(name: str) -> str:
+    """Return what a rule says, after the chapter in which it stands."""
+    found = next(one for one in fields(Rules) if one.name == name)
+    return f"{found.metadata['chapter']}: {found.metadata['sentence']}"
