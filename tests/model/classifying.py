@@ -68,6 +68,8 @@ class Faults(NamedTuple):
     """A partition is taken from a member that hears of it in time."""
     zombies: int = 0
     """A member is taken for dead and goes on."""
+    clocks: int = 0
+    """Redis's clock is set back between two passes of the voucher, by more than has gone by between them."""
 
 
 class State(NamedTuple):
@@ -83,6 +85,8 @@ class State(NamedTuple):
     voucher: Voucher
     vouched: int
     faults: Faults
+    set_back: int = 0
+    """How much later it is than Redis's clock says."""
     harm: Harm | None = None
 
 
@@ -249,14 +253,20 @@ class Classifying:
 
     def _vouch(self, state: State, steps: Steps) -> None:
         rules, voucher = self.rules, state.voucher
+        now = len(state.arrivals) - state.set_back
+        if state.faults.clocks and voucher.clock == UNKNOWN and voucher.samples and voucher.samples[-1].time > 0:
+            now_set = voucher.samples[-1].time - 1
+            fewer = state.faults._replace(clocks=state.faults.clocks - 1)
+            later = state._replace(set_back=len(state.arrivals) - now_set, faults=fewer)
+            name = f"Redis's clock is set back, the voucher reads {now_set}"
+            steps.append((name, self._learned(later, voucher._replace(clock=now_set))))
         if voucher.ledger is None and (not rules.time_before_end or voucher.fresh != UNKNOWN):
             read = voucher._replace(ledger=state.ledger)
             steps.append(("the voucher reads the ledger's end", state._replace(voucher=read)))
             if not rules.time_before_end:
                 return
         if voucher.clock == UNKNOWN and (rules.clock_before_sample or voucher.ends is not None):
-            time = len(state.arrivals)
-            steps.append((f"the voucher reads the clock: {time}", self._learned(state, voucher._replace(clock=time))))
+            steps.append((f"the voucher reads the clock: {now}", self._learned(state, voucher._replace(clock=now))))
         elif voucher.committed is None:
             offsets = self._counted(state)
             read = voucher._replace(committed=offsets)
@@ -266,12 +276,13 @@ class Classifying:
             read = voucher._replace(ends=ends)
             steps.append((f"the voucher reads the ends {ends}", self._learned(state, read)))
         elif voucher.ledger is not None:
-            covered = _covered(state.arrivals, voucher.fresh)
+            claimed = min(voucher.fresh, now) + state.set_back
+            covered = _covered(state.arrivals, claimed)
             harm = None if covered - self.controls <= voucher.ledger else Harm.ALLOWED
             after = state._replace(
-                voucher=Voucher(samples=voucher.samples), vouched=max(state.vouched, voucher.fresh), harm=harm
+                voucher=Voucher(samples=voucher.samples), vouched=max(state.vouched, claimed), harm=harm
             )
-            steps.append((f"the voucher vouches for {voucher.fresh}", after))
+            steps.append((f"the voucher vouches for {claimed - state.set_back}", after))
 
     def _counted(self, state: State) -> Offsets:
         listed = state.partitions if self.rules.lists_live else len(self.inbound) - self.late_partitions

@@ -8,10 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from tests.model import classifying, keys, state, transactions
+from tests.model import classifying, keys, passes, state, transactions
 from tests.model.classifying import OTHER, OURS, Classifying
 from tests.model.explore import Harm, Verdict, explore
 from tests.model.keys import Keys
+from tests.model.passes import Passes
 from tests.model.rules import Rules
 from tests.model.scripts import IN, OUT, Text
 from tests.model.transactions import Transactions
@@ -114,6 +115,13 @@ def _keys(name: str, *texts: Text, **options: Any) -> Configuration:
     return Configuration(f"keys: {name}", Keys(texts, faults, **options), **search)
 
 
+def _passes(name: str, *texts: Text, **options: Any) -> Configuration:
+    """Return a search of the model of confirmations."""
+    faults = passes.Faults(**{f: options.pop(f) for f in passes.Faults._fields if f in options})
+    search, options = _split(options)
+    return Configuration(f"passes: {name}", Passes(texts, faults, **options), **search)
+
+
 SMALL = [
     _view("STOP; crash, rebalance, loss", STOP, crashes=1, rebalances=1, losses=1, exercises=(*CRASH, *MOVE, *LOSS)),
     _view(
@@ -156,6 +164,12 @@ SMALL = [
     _keys("keys", STOP, OTHERS_STOP, START, keys=2, restarts=1, liveness=True, exercises=KEYS_LOST),
     _keys("entries", STOP, OTHERS_STOP, entries=2, restarts=1, liveness=True, exercises=("is removed", "is deleted")),
     _keys("keys and entries, answers alone", *ALL_KINDS, keys=1, entries=1, restarts=1, looks_at_changes=False),
+    _passes(
+        "STOP, START, STOP; loss", STOP, START, STOP_AGAIN, losses=1, liveness=True, exercises=("flushed", "passes")
+    ),
+    _passes(
+        "STOP, START, STOP; rollback", STOP, START, STOP_AGAIN, **ROLLED, exercises=(*ROLLBACK, "passes", "is over")
+    ),
 ]
 
 DEEP = [
@@ -189,12 +203,14 @@ def _without(
     *arguments: Any,
     expected: Harm | None,
     value: Any = False,
+    variant: str = "",
     **options: Any,
 ) -> Configuration:
     """Return a search without one rule: small faults, for the shortest trace."""
     made = build("", *arguments, rules=Rules().without(**{name: value}), expected=expected, **options)
     label = name if value is False else f"{name}: {value}"
-    return replace(made, name=f"without {label} ({made.name.split(':')[0]})", removed=name)
+    model = made.name.split(":")[0] + variant
+    return replace(made, name=f"without {label} ({model})", removed=name)
 
 
 REMOVED = [
@@ -249,10 +265,34 @@ REMOVED = [
     # L6
     _without("guard_identity", _view, STOP, snapshots=1, rollbacks=1, expected=Harm.ALLOWED),
     _without("guard_at_once", _view, STOP, expected=Harm.ALLOWED),
+    # Confirmations
+    _without("passes_at_once", _passes, STOP, expected=Harm.CONFIRMED_TWICE),
+    _without("passes_by_offset", _passes, STOP, START, STOP_AGAIN, expected=Harm.CONFIRMED_TWICE),
+    _without("passes_in_window", _passes, STOP, expected=Harm.CONFIRMED_LATE),
+    _without("passes_when_vouched", _passes, STOP, losses=1, expected=Harm.CONFIRMED_TWICE),
+    _without("first_vouching_drops_passes", _passes, STOP, losses=1, expected=Harm.CONFIRMED_TWICE, variant=", loss"),
+    _without(
+        "first_vouching_drops_passes", _passes, STOP, **ROLLED, expected=Harm.CONFIRMED_TWICE, variant=", rollback"
+    ),
 ]
 
 HARMLESS = [
     _without("commits_as_member", _classifying, 1, 0, zombies=1, expected=None, exercises=("for dead",)),
-    _without("commits_as_member", _classifying, 1, 0, zombies=1, ledgers=(OURS, OTHER), expected=None),
+    _without(
+        "commits_as_member",
+        _classifying,
+        1,
+        0,
+        zombies=1,
+        ledgers=(OURS, OTHER),
+        expected=None,
+        variant=", other ledger",
+    ),
 ]
 """Taken away, and nothing goes wrong: whoever commits says what is true of its own ledger, whenever it says it."""
+
+OPEN = [
+    _classifying("the clock is set back", 2, 0, clocks=1, ledgers=(OURS,), most_samples=3, expected=Harm.ALLOWED),
+    _keys("a record is deleted, changes too", *ALL_KINDS, entries=1, expected=Harm.LOST),
+]
+"""All rules are kept, and something goes wrong all the same: README.md says what. Repaired, it belongs to SMALL."""

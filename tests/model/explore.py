@@ -27,6 +27,7 @@ class Harm(StrEnum):
     LOST = "a change is never told"
     TWICE = "a change is told twice"
     CONFIRMED_TWICE = "a confirmation passes twice"
+    CONFIRMED_LATE = "a confirmation passes after its window"
     ALARM = "a worker stops although nothing is wrong"
     STUCK = "it cannot be finished any more"
 

@@ -72,6 +72,13 @@ class Rules:
     guard_identity: bool = rule("L6", "the guard compares the marker's identity with that of the server that answers")
     guard_at_once: bool = rule("L6", "membership and marker are read in one atomic step")
 
+    # Confirmations that pass although the patient is opted out: not built yet
+    passes_at_once: bool = rule("passes", "a pass is found and taken in one atomic step")
+    passes_by_offset: bool = rule("passes", "a pass is for the confirmation of one ledger record, not of a patient")
+    passes_in_window: bool = rule("passes", "a pass holds for five minutes")
+    passes_when_vouched: bool = rule("passes", "nothing passes while the bucket is not vouched for on this server")
+    first_vouching_drops_passes: bool = rule("passes", "the first vouching of an identity or epoch drops every pass")
+
     def without(self, **rules: Any) -> Rules:
         """Return these rules with some of them taken away."""
         return replace(self, **rules)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.model import rules
-from tests.model.configurations import HARMLESS, REMOVED, SMALL
+from tests.model.configurations import HARMLESS, OPEN, REMOVED, SMALL
 
 if TYPE_CHECKING:
     from tests.model.configurations import Configuration
@@ -34,6 +34,13 @@ def test_without_a_rule(configuration: Configuration) -> None:
 @pytest.mark.parametrize("configuration", HARMLESS, ids=_name)
 def test_without_a_rule_that_is_not_needed(configuration: Configuration) -> None:
     """Without this rule nothing goes wrong: a change of it needs no other reason than its own."""
+    surprise = configuration.surprise(configuration.run())
+    assert surprise is None, surprise
+
+
+@pytest.mark.parametrize("configuration", OPEN, ids=_name)
+def test_what_is_open(configuration: Configuration) -> None:
+    """What is known to go wrong with all rules goes wrong in no other way than README.md says."""
     surprise = configuration.surprise(configuration.run())
     assert surprise is None, surprise
 

@@ -144,7 +144,7 @@ class Transactions:
             learned = worker._replace(known=_put(worker.known, which, state.committed[which]))
             name = f"w{number} learns that {state.committed[which]} is published of bucket {which}"
             steps.append((name, _with(state, number, learned)))
-        if bucket.epoch and bucket.outbox and bucket.outbox[0].offset < known:
+        if bucket.epoch and (known > bucket.published or (bucket.outbox and bucket.outbox[0].offset < known)):
             trimmed = _stored(state, which, scripts.trim(bucket, known))
             steps.append((f"w{number} trims bucket {which} below {known}", trimmed))
 

@@ -127,7 +127,7 @@ class View:
             learned = worker._replace(known=state.committed)
             steps.append((f"w{number} learns that {state.committed} is published", state.with_worker(number, learned)))
         below = worker.known if rules.trims_after_commit or batch is None else batch.up_to
-        if bucket.epoch and bucket.outbox and bucket.outbox[0].offset < below:
+        if bucket.epoch and (below > bucket.published or (bucket.outbox and bucket.outbox[0].offset < below)):
             steps.append((f"w{number} trims below {below}", state._replace(bucket=scripts.trim(bucket, below))))
         if batch is None and worker.known != UNKNOWN and scripts.is_whole(rules, bucket):
             changes, up_to = scripts.take(rules, bucket, worker.known, self.limit)
