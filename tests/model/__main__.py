@@ -15,6 +15,7 @@ from tests.model.configurations import DEEP, HARMLESS, OPEN, REMOVED, SMALL
 if TYPE_CHECKING:
     from tests.model.configurations import Configuration
     from tests.model.explore import Outcome
+from tests.model.rules import sentence
 
 PROCESSES = 2
 
@@ -48,6 +49,8 @@ def _print(configuration: Configuration, outcome: Outcome, surprise: str | None,
     harm = f"{outcome.harm} ({len(outcome.trace)} steps)" if outcome.harm else ""
     line = f"{mark} {configuration.name:64} {outcome.verdict:8} {outcome.states:>10,} {outcome.seconds:>8.1f}  {harm}"
     print(line, flush=True)  # noqa: T201
+    if verbose and configuration.removed:
+        print(f"      {sentence(configuration.removed)}")  # noqa: T201
     if surprise is not None or (verbose and outcome.trace):
         for number, label in enumerate(outcome.trace, 1):
             print(f"      {number:2}. {label}")  # noqa: T201
