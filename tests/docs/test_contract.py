@@ -88,6 +88,13 @@ def test_a_vouched_bucket_answers(asked: Asked) -> None:
     assert asked.says() == ("SUPPRESSED", "ALLOWED")
 
 
+@pytest.mark.parametrize("number", ["2025550143", "(202) 555-0143", "+1 202 555 0143", " +12025550143", "+", ""])
+def test_what_is_no_number_is_not_allowed(asked: Asked, number: str) -> None:
+    """A number that is not written in E.164 is in no set, so it is refused instead of being allowed."""
+    with pytest.raises(ValueError, match=r"no number in E\.164"):
+        asked._verdict(asked.client, HERE, number)
+
+
 def test_nobody_vouches(asked: Asked) -> None:
     """Without a marker nothing is known, in a bucket that is there, in one that is not, and with other buckets."""
     assert asked.says(buckets=BUCKETS * 2) == ("UNKNOWN", "UNKNOWN")

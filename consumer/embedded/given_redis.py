@@ -1,0 +1,54 @@
+"""A Redis that somebody names for the embedded stack. Its URL may hold a password: no sentence here quotes it."""
+
+from __future__ import annotations
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from consumer.embedded.errors import EmbeddedError
+
+REDIS_TIMEOUT_S = 5.0
+
+
+def client_of(url: str) -> redis.Redis:
+    """Return a client for this URL, which connects when it is first used. Raises EmbeddedError for what is no URL."""
+    try:
+        client = redis.Redis.from_url(
+            url.replace("#", "%23"),  # it would begin a fragment, and drop what follows: see settings
+            socket_timeout=REDIS_TIMEOUT_S,
+            socket_connect_timeout=REDIS_TIMEOUT_S,
+            retry=Retry(NoBackoff(), 0),
+        )
+        client.connection_pool.make_connection()  # connects to nothing yet, but refuses options that do not exist
+    except (ValueError, TypeError, UnicodeError):
+        raise EmbeddedError(
+            "OPTOUT_REDIS_URL cannot be understood: write redis://user:password@host:port/0, special characters of the "
+            "password percent-encoded, or unset it"
+        ) from None
+    return client
+
+
+def where(client: redis.Redis) -> str:
+    """Return the host, port and database of a client, or the path of its socket."""
+    how = client.connection_pool.connection_kwargs
+    if "path" in how:
+        return f"{how['path']} database {how.get('db') or 0}"
+    return f"{how.get('host', 'localhost')}:{how.get('port', 6379)}/{how.get('db') or 0}"
+
+
+def require_empty(url: str) -> None:
+    """Raise EmbeddedError if the database has a single key, or cannot be asked."""
+    with client_of(url) as client:
+        shown = f"the Redis of OPTOUT_REDIS_URL ({where(client)})"
+        try:
+            keys = client.dbsize()
+        except (redis.RedisError, OSError) as problem:
+            raise EmbeddedError(
+                f"{shown} cannot be used ({type(problem).__name__}): start it, or unset the variable"
+            ) from None
+        if keys:
+            raise EmbeddedError(
+                f"{shown} holds {keys} keys, and the embedded stack touches nobody's data: name an empty database or "
+                "unset the variable"
+            )
