@@ -24,6 +24,7 @@ def differences(expected: Expectation, found: Observation) -> list[str]:
         *wrong_verdicts("the guard's verdicts", expected.opted_out, found.verdicts),
         *_differ("those whom the guard was asked about", dict.fromkeys(not_asked), {}),
         *(["the dead letters are not those expected"] if expected.dead_letters != found.dead_letters else []),
+        *(["the texts for staff are not those expected"] if expected.reviews != found.reviews else []),
     ]
 
 

@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from consumer.demo.texts import OPT_INS, OPT_OUTS, UNREADABLE, Record
+from consumer.demo.texts import NEAR_OPT_OUTS, OPT_INS, OPT_OUTS, RETIRED, UNREADABLE, Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -29,11 +29,13 @@ class Expectation:
 
     Each record is exactly one of these: a change, a dead letter, or ignored, which is all the rest: talk, near misses,
     retired words, and keywords that change nothing because they were said before or are older than what is known.
+    `reviews` are the ids of the ignored texts that staff must be shown.
     """
 
     changes: Mapping[Subscription, tuple[Change, ...]]
     dead_letters: Counter[DeadLetter]
     ignored: int
+    reviews: Counter[str]
     opted_out: frozenset[Subscription]
     took_part: frozenset[Subscription]
 
@@ -43,6 +45,7 @@ def expected(records: Iterable[Record]) -> Expectation:
     last: dict[Subscription, tuple[int, bool]] = {}  # when the last word was said, and whether it was an opt-out
     changes: defaultdict[Subscription, list[Change]] = defaultdict(list)
     dead_letters: Counter[DeadLetter] = Counter()
+    reviews: Counter[str] = Counter()
     ignored = 0
     took_part = set()
     for record in records:
@@ -58,6 +61,7 @@ def expected(records: Iterable[Record]) -> Expectation:
         before = last.get(who, (0, False))
         after = max(before, (record.received_at, word in OPT_OUTS)) if word in OPT_OUTS + OPT_INS else before
         last[who] = after
+        reviews[record.message_id] += word in RETIRED or record.body in NEAR_OPT_OUTS
         if after[1] == before[1]:
             ignored += 1
         else:
@@ -66,6 +70,7 @@ def expected(records: Iterable[Record]) -> Expectation:
         changes={who: tuple(made) for who, made in changes.items()},
         dead_letters=dead_letters,
         ignored=ignored,
+        reviews=+reviews,
         opted_out=frozenset(who for who, (_, out) in last.items() if out),
         took_part=frozenset(took_part),
     )

@@ -33,6 +33,7 @@ class Observation:
     changes: Mapping[Subscription, tuple[Change, ...]]
     confirmations: Mapping[Subscription, tuple[Change, ...]]
     dead_letters: Counter[DeadLetter]
+    reviews: Counter[str]
     members: frozenset[Subscription]
     verdicts: Mapping[Subscription, VerdictKind]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from consumer.domain.confirmation import CANCEL_TEXT
 from consumer.domain.events import Action, InboundMessage, Status
 from consumer.domain.keywords import RETIRED, Keywords
 
@@ -41,8 +42,8 @@ class Outcomes:
         change = next((c for c in seen.changes.values() if c.origin.message_id == record.message_id), None)
         if change is not None and self.standing.get(who) != change:
             self.standing[who] = change
-            confirmed = any(c.change_event_id == change.event_id for c in seen.confirmations.values())
-            return _changed(change, confirmed=confirmed)
+            replies = [c.text for c in seen.confirmations.values() if c.change_event_id == change.event_id]
+            return _changed(change, replies)
         review = next((r for r in seen.reviews.values() if r.origin.message_id == record.message_id), None)
         if review is not None:
             how = "is a word that has been retired" if review.keyword in RETIRED else f"reads like {review.keyword}"
@@ -59,12 +60,13 @@ class Outcomes:
         return Outcome("talk", f"changes nothing: the patient {stood}, and no reply is sent")
 
 
-def _changed(change: SubscriptionChanged, *, confirmed: bool) -> Outcome:
+def _changed(change: SubscriptionChanged, replies: list[str]) -> Outcome:
     out = change.status is Status.OPTED_OUT
     said = f"{'opted out' if out else 'opted in again'} by {change.keyword}"
-    note = ", which says that no appointment is cancelled" if change.keyword == "CANCEL" else ""
-    reply = f"; one confirmation{note}" if confirmed else ""
-    return Outcome("out" if out else "in", said + reply)
+    if replies:
+        note = ", which says that no appointment is cancelled" if CANCEL_TEXT in replies[0] else ""
+        said += f"; {'one confirmation' if len(replies) == 1 else f'{len(replies)} confirmations'}{note}"
+    return Outcome("out" if out else "in", said)
 
 
 def _dead_letter(reason: str) -> Outcome:

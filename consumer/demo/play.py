@@ -43,7 +43,7 @@ from consumer.wire.schemas import Schemas
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import IO
+    from pathlib import Path
 
     from consumer.demo.day import Send
     from consumer.demo.texts import Hour, Record
@@ -53,17 +53,16 @@ WORKERS = 2
 DEADLINE_S = 45.0
 """For everything between the start of the workers and the last look, together."""
 LOOK_EVERY_S = 0.02
-REDIS_TIMEOUT_S = 5.0
 
 
 class Unfinished(EmbeddedError):
     """One sentence: what the demo waited for in vain, or which part of it ended."""
 
 
-def demo(picture: IO[str] | None = None) -> int:
+def demo(picture: Path | None = None) -> int:
     """Run the demo; return 0 if everything became what it should, 1 if not. Raises EmbeddedError.
 
-    `picture` is where it is drawn as well, as SVG. Everything that it starts ends with it, also on Ctrl-C.
+    `picture` is a file into which it is drawn as well, as SVG. Everything that it starts ends with it, also on Ctrl-C.
     """
     began = time.monotonic()
     screen = Screen(picture)
@@ -87,7 +86,7 @@ class Play:
         self._screen = screen
         self._specs = product_topics()
         self._bootstrap = stack.environment["OPTOUT_KAFKA_BOOTSTRAP_SERVERS"]
-        self._redis = redis.Redis.from_url(stack.environment["OPTOUT_REDIS_URL"], socket_timeout=REDIS_TIMEOUT_S)
+        self._redis = stack.redis_client()
         self._guard = Guard(self._redis, buckets=DEFAULT_BUCKETS)
         self._codec = Codec(Schemas())
         self._watch = Watch(self._bootstrap, self._specs, self._codec)
@@ -194,6 +193,7 @@ class Play:
             changes=observation.by_subscription(seen.changes.values()),
             confirmations=observation.confirmed(seen.confirmations.values(), seen.changes),
             dead_letters=Counter(seen.dead_letters.values()),
+            reviews=Counter(review.origin.message_id for review in seen.reviews.values()),
             members=observation.members(self._redis),
             verdicts=verdicts,
         )

@@ -18,7 +18,7 @@ from consumer.domain.phone import masked
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from contextlib import AbstractContextManager
-    from typing import IO
+    from pathlib import Path
 
     from consumer.demo.day import Line, Send
     from consumer.demo.outcome import Outcome
@@ -34,6 +34,8 @@ NAMES: Final = {
 }
 WIDE: Final = 400
 """For what is no terminal: a line is a line, however long."""
+NARROWEST: Final = 80
+"""Columns that the table needs."""
 ROOMY: Final = 100
 """Columns from which on what became of a text stands beside it."""
 PICTURE_COLUMNS: Final = 124
@@ -64,7 +66,7 @@ SVG: Final = """<svg class="rich-terminal" viewBox="0 0 {width} {height}" xmlns=
 class Screen:
     """Where the demo is shown; with `picture`, also drawn into it at the end, as SVG."""
 
-    def __init__(self, picture: IO[str] | None = None) -> None:
+    def __init__(self, picture: Path | None = None) -> None:
         self._picture = picture
         if picture is not None:
             self._console = Console(record=True, force_terminal=True, width=PICTURE_COLUMNS, highlight=False)
@@ -141,9 +143,10 @@ class Screen:
             last = location == "all"
             table.add_row(NAMES.get(location, location), *map(str, figures), style="bold" if last else "")
         self._console.print()
-        self._console.print(table)
+        self._console.print(table, width=max(self._console.width, NARROWEST), crop=False)  # a figure cut is a wrong one
 
     def close(self) -> None:
         """Draw the picture, if one is wanted."""
         if self._picture is not None:
-            self._picture.write(self._console.export_svg(title="make demo", code_format=SVG, unique_id="demo"))
+            drawn = self._console.export_svg(title="make demo", code_format=SVG, unique_id="demo")
+            self._picture.write_text(drawn, encoding="utf-8")

@@ -232,6 +232,7 @@ def as_expected() -> Observation:
         changes=dict(wanted.changes),
         confirmations=dict(wanted.changes),
         dead_letters=wanted.dead_letters.copy(),
+        reviews=wanted.reviews.copy(),
         members=wanted.opted_out,
         verdicts={
             (location, number): VerdictKind.SUPPRESSED
@@ -302,6 +303,9 @@ FALSIFIED = [
         "a dead letter is lost",
         lambda o: replace(o, dead_letters=type(o.dead_letters)(without(o.dead_letters))),
         "dead",
+    ),
+    Falsified(
+        "a text for staff is lost", lambda o: replace(o, reviews=type(o.reviews)(without(o.reviews))), "for staff"
     ),
 ]
 
