@@ -6,8 +6,11 @@ Exit codes: 0 well, 1 it failed, 2 it was used or set up wrongly; `check` has tw
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 from io import TextIOWrapper
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal
 
 import click
@@ -58,6 +61,7 @@ WORTH_SAYING_S = 5.0
 
 def run(arguments: Sequence[str]) -> int:
     """Run a command and return its exit code."""
+    _show_everything()
     try:
         answer = optout.main(args=list(arguments), prog_name="optout", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as help_wanted:
@@ -74,11 +78,20 @@ def run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:  # whoever reads our answer has gone
         sys.stderr.close()
         answer = 1
+    except OSError as problem:  # a full disk, for one
+        answer = _say(f"{problem.filename or 'the output'} cannot be read or written: {problem.strerror}", 1)
     except UnicodeError:
         answer = _say("an argument or setting is not UTF-8 text", 2)
     except Exception as problem:  # noqa: BLE001 - a traceback could quote a patient
         answer = _say(unexpected(problem), 1)
     return answer if isinstance(answer, int) else 0
+
+
+def _show_everything() -> None:
+    """Have characters that a terminal cannot show be shown by their numbers, instead of ending the command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _say(sentences: str, code: int) -> int:
@@ -101,10 +114,13 @@ def optout() -> None:
 def _settings() -> Settings:
     """Return the settings; where they name neither a Kafka nor a Redis, those of the stack that `optout dev` runs."""
     settings = load()
-    if not settings.kafka and settings.redis_url is None and (file := running.find()):
-        click.echo("(asking the stack that `optout dev` runs here)", err=True)
-        settings = load(file=file)
-    return settings
+    if settings.kafka.get("bootstrap.servers") or settings.redis_url is not None:
+        return settings
+    file = running.find()
+    if file is None:
+        return settings
+    click.echo("(asking the stack that `optout dev` runs here, with its own settings)", err=True)
+    return load(alone=file)
 
 
 @optout.command()
@@ -223,7 +239,7 @@ def _bodies(stream: IO[str]) -> Iterator[str]:
     "--file",
     "file",
     metavar="FILE",
-    type=click.File(encoding="utf-8"),
+    type=click.File(encoding="utf-8-sig"),
     help="JSON lines of inbound messages; - is stdin.",
 )
 @click.option(
@@ -264,7 +280,7 @@ def simulate_command(
 @click.argument("location")
 @click.argument("number")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, a line for each record.")
-def history_command(location: str, number: str, as_json: bool) -> None:  # noqa: FBT001 - click's
+def history_command(location: str, number: str, as_json: bool) -> int:  # noqa: FBT001 - click's
     """Show every keyword that NUMBER texted to LOCATION, and what it changed, from the ledger.
 
     Needs the settings of Kafka only. It says what the ledger says: whether a send may happen now, `check` says.
@@ -278,6 +294,7 @@ def history_command(location: str, number: str, as_json: bool) -> None:  # noqa:
     else:
         for line in in_words(found):
             click.echo(line)
+    return _say(found.stopped, 1) if found.stopped else 0
 
 
 @optout.command("dev")
@@ -291,15 +308,29 @@ def dev_command(workers: int) -> int:
     """
     from consumer.dev import dev  # noqa: PLC0415 - the embedded stack is loaded by nothing else
 
+    _end_in_order()
     return dev(workers)
 
 
 @optout.command()
 @click.option(
-    "--svg", "picture", metavar="FILE", type=click.File("w", "utf-8", lazy=False), help="Draw it into this file, too."
+    "--svg",
+    "picture",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Draw it into this file, too.",
 )
-def demo(picture: IO[str] | None) -> int:
+def demo(picture: Path | None) -> int:
     """Show a day at three practices on an embedded Kafka and Redis: texts, what became of them, sends, and a check."""
     from consumer.demo import demo as show  # noqa: PLC0415 - the embedded stack is loaded by nothing else
 
+    if picture is not None and not os.access(picture.absolute().parent, os.W_OK):
+        raise click.UsageError(f"--svg: nothing can be written into {picture.absolute().parent}")
+    _end_in_order()
     return show(picture)
+
+
+def _end_in_order() -> None:
+    """Take a SIGTERM, and the end of the terminal, for a Ctrl-C: what was started is ended, and its data removed."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)

@@ -1,24 +1,24 @@
 """What the ledger says of one patient at one location: every keyword, and what it did.
 
 Read from the one partition that holds the location, and decided anew by the state rules: what Redis should hold, and
-what was told, without asking either. Records are picked by their key before they are decoded, so that a long ledger
-costs little more than reading it.
+what was told, without asking either. Every record is decoded, as the applier does it: one that cannot be read stops the
+bucket, so that nothing behind it is in force, and the history ends there, too.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from consumer import app
-from consumer.domain.buckets import bucket_of
-from consumer.domain.events import Action, Source, Status, subscription_key
+from consumer.domain.buckets import bucket_of, digits_of
+from consumer.domain.events import Action, Source, Status
 from consumer.domain.phone import to_e164
 from consumer.domain.subscription import Decision, decide
 from consumer.kafka.inbox import Partition
 from consumer.kafka.reader import Reader
-from consumer.ledger import LedgerFault
+from consumer.ledger import LedgerFault, StoppedBucket
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,12 +43,16 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """All that the ledger holds of one subscription, oldest record first; `state` is None where that is nothing."""
+    """All that the ledger holds of one subscription, oldest record first; `state` is None where that is nothing.
+
+    `stopped` is a sentence on the record that nobody can read and that the history ends at, None where there is none.
+    """
 
     location_id: str
     patient_number: str
     steps: tuple[Step, ...]
     state: Subscription | None
+    stopped: str | None = None
 
     @property
     def opted_out(self) -> bool:
@@ -59,15 +63,14 @@ class History:
 def history(settings: Settings, location_id: str, number: str) -> History:
     """Return the history of a patient at a location.
 
-    Raises NotANumber, KafkaGone, TopicError, StoppedBucket for a record that cannot be read, and LedgerFault where the
-    ledger's beginning is gone.
+    Raises NotANumber, KafkaGone, TopicError, and LedgerFault where the ledger's beginning is gone.
     """
     patient = to_e164(number, settings.region)
     ledger = app.ledger_as_it_is(settings)
     partition = Partition(ledger.topic, bucket_of(location_id, settings.buckets))
-    key = subscription_key(location_id, patient).encode()
+    who = (location_id, digits_of(patient))
     state: Subscription | None = None
-    steps = []
+    steps: list[Step] = []
     with Reader(app.client_config(settings), [partition]) as reader:
         first, _ = reader.bounds(partition)
         if first > 0:
@@ -76,14 +79,16 @@ def history(settings: Settings, location_id: str, number: str) -> History:
                 "what they said of this patient is not known; restore them"
             )
         for message in reader.read():
-            if message.key() != key:
-                continue
             offset, value = message.offset(), message.value()
             assert offset is not None
-            entry = ledger.entry(value, partition.number, offset)
-            decision, state = decide(state, entry.action, entry.event_time, entry.keyword)
-            position = ledger.position(partition.number, offset)
-            steps.append(Step(ledger.decode(value), position, decision, state.version))
+            try:
+                entry = ledger.entry(value, partition.number, offset)
+            except StoppedBucket as problem:
+                return History(location_id, patient, tuple(steps), state, str(problem))
+            if (entry.location_id, entry.digits) == who:
+                decision, state = decide(state, entry.action, entry.event_time, entry.keyword)
+                position = ledger.position(partition.number, offset)
+                steps.append(Step(ledger.decode(value), position, decision, state.version))
     return History(location_id, patient, tuple(steps), state)
 
 
@@ -115,18 +120,21 @@ def in_words(found: History) -> Iterator[str]:
     """Return what a person reads: how it stands, then a line for each record, oldest first."""
     who = f"{found.patient_number} at {found.location_id}"
     if found.state is None:
-        yield f"{who}: no keyword was ever recorded, so the patient is opted in"
+        if found.stopped:
+            yield f"{who}: no keyword is recorded before the place where the ledger stops"
+        else:
+            yield f"{who}: no keyword was ever recorded, so the patient is opted in"
         return
-    since = f" since {_at(found.state.since)}, by {found.state.keyword or 'a request'}" if found.state.version else ""
+    since = f" since {_at(found.state.since)}, by {_word(found.state.keyword)}" if found.state.version else ""
     yield f"{who}: {'opted out' if found.opted_out else 'opted in'}{since}"
     if found.opted_out:
         yield f"{STAFF_SENTENCE}."
     yield ""
-    yield f"{'sent':24}{'keyword':14}{'from':18}{'what it did':26}ledger"
+    yield f"{'sent':28}{'keyword':14}{'from':14}{'what it did':26}ledger"
     for step in found.steps:
         cause, place = step.record.cause, step.position
         yield (
-            f"{_at(step.record.event_time):24}{cause.keyword or '-':14}{_SOURCES[cause.source]:18}"
+            f"{_at(step.record.event_time):28}{_word(cause.keyword):14}{_SOURCES[cause.source]:14}"
             f"{_done(step):26}[{place.partition}] {place.offset}"
         )
 
@@ -136,6 +144,16 @@ _SOURCES = {
     Source.IMPORT: "an import",
     Source.PROVIDER_BLOCK: "the provider",
 }
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LONGEST_WORD = 13
+
+
+def _word(keyword: str | None) -> str:
+    """Return a keyword as it may stand in a column: what an import gives as one can be anything."""
+    if not keyword:
+        return "(none given)"
+    plain = "".join(character if character.isprintable() else "?" for character in keyword)
+    return plain if len(plain) <= _LONGEST_WORD else f"{plain[: _LONGEST_WORD - 1]}…"
 
 
 def _done(step: Step) -> str:
@@ -146,4 +164,7 @@ def _done(step: Step) -> str:
 
 
 def _at(milliseconds: int) -> str:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    try:
+        return (_EPOCH + timedelta(milliseconds=milliseconds)).isoformat(" ", "milliseconds").replace("+00:00", " UTC")
+    except OverflowError:  # an import's date can be anything
+        return f"{milliseconds} ms since 1970"

@@ -24,23 +24,28 @@ BATCH = 500
 class Reader:
     """Reads these partitions as a read_committed reader does. It commits nothing, and nobody waits for it.
 
-    `patience` is for how many seconds Kafka may have nothing to say while there is more to be read.
+    `patience` is for how many seconds Kafka may have nothing to say while there is more to be read. Raises KafkaGone
+    for settings that the client refuses.
     """
 
     def __init__(self, config: Mapping[str, Any], partitions: Iterable[Partition], *, patience: float = 10.0) -> None:
         self._patience = patience
         self._reached = dict.fromkeys(partitions, 0)
-        self._consumer = Consumer(
-            {
-                **without(config, PRODUCERS_ONLY),
-                "group.id": "optout-reader",  # the client asks for one; it joins none
-                "enable.auto.commit": False,
-                "enable.partition.eof": True,
-                "isolation.level": "read_committed",
-                "fetch.queue.backoff.ms": 5,
-                "fetch.wait.max.ms": 10,  # a broker answers in turn: a fetch that waits holds up the question for ends
-            }
-        )
+        settings = {
+            **without(config, PRODUCERS_ONLY),
+            "group.id": "optout-reader",  # the client asks for one; it joins none
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "isolation.level": "read_committed",
+            "fetch.queue.backoff.ms": 5,
+            "fetch.wait.max.ms": 10,  # a broker answers in turn: a fetch that waits holds up the question for ends
+        }
+        try:
+            self._consumer = Consumer(settings)
+        except KafkaException as problem:  # a value that a consumer's property cannot have
+            raise KafkaGone(
+                f"the Kafka client refuses its settings ({sentence(problem)}): see OPTOUT_KAFKA_*"
+            ) from None
         self._consumer.assign([TopicPartition(p.topic, p.number, OFFSET_BEGINNING) for p in self._reached])
 
     def bounds(self, partition: Partition) -> tuple[int, int]:

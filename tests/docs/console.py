@@ -20,7 +20,7 @@ RUNNABLE = frozenset({"optout", "echo", "export"})
 """The programs that are run as they stand. A block with any other is only looked over."""
 
 _VARYING = {
-    r"\b20[0-9]{2}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}\b": "<time>",
+    r"\b20[0-9]{2}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}\b": "<time>",
     r"\b1[0-9]{12}\b": "<ms>",
     r"\b[0-9]+\.[0-9]+\b": "<number>",
     r"\b[0-9a-f]{32}\b": "<id>",

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from confluent_kafka import Producer, TopicPartition
+from confluent_kafka import KafkaError, Producer, TopicPartition
 
 from consumer.domain.buckets import bucket_of
+from consumer.domain.events import OptOutRequested, Source
+from consumer.embedded.kafka_mock import MockKafka
 from consumer.kafka.errors import KafkaGone
 from consumer.kafka.inbox import Partition
 from consumer.kafka.reader import Reader
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
     from tests.parts.kafka import Kafka
 
 PATIENT = "+12025550143"
+FETCH = 1
+"""The protocol's number of the request for records."""
 
 
 @pytest.fixture
@@ -93,14 +98,58 @@ def test_a_ledger_whose_beginning_is_gone(ledger: System) -> None:
 
 
 def test_a_record_that_cannot_be_read(ledger: System) -> None:
-    """A record of this patient's that cannot be read ends the history in one sentence."""
-    producer = Producer({"bootstrap.servers": ledger.bootstrap})
-    producer.produce(ledger.topics["ledger"], b"nonsense", f"loc-1:{PATIENT}", partition=bucket_of("loc-1", 8))
-    assert producer.flush(10) == 0
+    """A record that cannot be read, whoever's it is, ends the history: what is behind it is not in force."""
+    ledger.append(("loc-1", PATIENT, "STOP"))
+    ledger.write("ledger", (bucket_of("loc-1", 8), b"nonsense"))
+    ledger.append(("loc-1", PATIENT, "START"), ("loc-1", "+12025550144", "STOP"))
     done = ledger.run("history", "loc-1", PATIENT)
-    assert (done.returncode, done.stdout) == (1, "")
+    assert done.returncode == 1
+    assert "at loc-1: opted out since" in done.stdout
+    assert "START" not in done.stdout
     assert "it cannot be read" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+    done = ledger.run("history", "loc-1", "+12025550144")
+    assert (done.returncode, len(done.stdout.splitlines())) == (1, 1)
+    assert "so the patient is opted in" not in done.stdout
+
+
+def test_what_others_asked_for(ledger: System) -> None:
+    """An import's and a provider's opt-out stand there as theirs, whatever word and date came with them."""
+    ledger.start_worker()
+    never = -62_135_596_800_001  # a millisecond before the year 1
+    odd = "STOP\n2026 forged\x1b[31m and a long text about somebody"
+    requests = [("IMPORT", never, odd), ("PROVIDER_BLOCK", 1_500_000_000_000, None)]
+    for number, (source, at, word) in enumerate(requests):
+        request = OptOutRequested(
+            request_id="r",
+            location_id="loc-1",
+            patient_number=f"+1202555014{number}",
+            source=Source(source),  # type: ignore[arg-type]
+            occurred_at=at,
+            keyword=word,
+        )
+        ledger.write("requests", (0, ledger.codec.encode(request)))
+    wait_for("settled", lambda: sum(ledger.ends("ledger").values()) == 2)
+    imported = ledger.run("history", "loc-1", "+12025550140")
+    assert imported.returncode == 0
+    assert imported.stdout.splitlines()[-1].startswith(f"{never} ms since 1970")
+    assert "an import" in imported.stdout
+    assert "forged\x1b" not in imported.stdout
+    assert len(imported.stdout.splitlines()) == 5
+    blocked = ledger.run("history", "loc-1", "+12025550141").stdout.splitlines()
+    assert blocked[0] == "+12025550141 at loc-1: opted out since 2017-07-14 02:40:00.000 UTC, by (none given)"
+    assert blocked[-1].startswith("2017-07-14 02:40:00.000 UTC (none given)  the provider  opted out (version 1)")
+
+
+def test_since_is_when_it_changed(ledger: System) -> None:
+    """A second STOP changes nothing: the patient is opted out since the first. Numbers are those of the country set."""
+    now = time.time_ns() // 1_000_000
+    bucket = bucket_of("loc-1", 8)
+    for at in (now - 86_400_000, now):
+        ledger.write("ledger", (bucket, ledger.line("loc-1", "+442071838750", "STOP", at)))
+    first, *_ = ledger.run("history", "loc-1", "020 7183 8750", OPTOUT_REGION="GB").stdout.splitlines()
+    yesterday = datetime.fromtimestamp((now - 86_400_000) / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    assert first.startswith(f"+442071838750 at loc-1: opted out since {yesterday}")
 
 
 def test_the_reader_goes_on_where_it_was(ledger: System) -> None:
@@ -133,6 +182,26 @@ def test_the_reader_goes_on_where_it_was(ledger: System) -> None:
         assert list(reader.read()) == []
         assert time.monotonic() - began < 2  # an end is what may be read, so nothing is waited for
         producer.abort_transaction(10)
+
+
+def test_settings_that_the_client_refuses() -> None:
+    """A property with a value that a consumer cannot have is named in a sentence."""
+    with pytest.raises(KafkaGone, match="see OPTOUT_KAFKA_"):
+        Reader({"bootstrap.servers": "127.0.0.1:1", "max.poll.interval.ms": "1"}, [])
+
+
+def test_a_partition_that_stops_answering() -> None:
+    """A reader that knows an end and is given nothing says so when its patience is over."""
+    with MockKafka() as kafka:
+        kafka.create_topic("t", 1)
+        producer = Producer({"bootstrap.servers": kafka.bootstrap})
+        producer.produce("t", b"x", partition=0)
+        assert producer.flush(10) == 0
+        config = {"bootstrap.servers": kafka.bootstrap, "log_level": 0}
+        with Reader(config, [Partition("t", 0)], patience=1.0) as reader:
+            kafka.push_request_errors(FETCH, [KafkaError.NOT_LEADER_FOR_PARTITION] * 1000)
+            with pytest.raises(KafkaGone, match="Kafka went silent"):
+                list(reader.read())
 
 
 def test_a_kafka_that_goes_silent(ledger: System) -> None:
