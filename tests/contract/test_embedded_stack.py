@@ -122,7 +122,7 @@ def test_a_redis_that_is_not_there_is_named(url: str, monkeypatch: pytest.Monkey
     """A URL that leads nowhere is one sentence, and nothing is left running."""
     monkeypatch.setenv("OPTOUT_REDIS_URL", url)
     stack = EmbeddedStack(TOPICS)
-    with pytest.raises(EmbeddedError, match=r"OPTOUT_REDIS_URL .* cannot be used"):
+    with pytest.raises(EmbeddedError, match=r"OPTOUT_REDIS_URL.* cannot be (used|understood)"):
         stack.start()
     assert not stack.folder.exists()
     with pytest.raises(EmbeddedError, match="not running"):

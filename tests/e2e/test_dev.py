@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import redis
 
-from consumer.embedded.redis_server import find_servers
+from consumer.embedded.redis_server import RedisServer, find_servers
 from consumer.kafka.inbox import Partition
 from consumer.kafka.reader import Reader
 from tests.parts import oracle
@@ -36,14 +36,14 @@ MESSAGES = 50_000
 class Dev:
     """One `optout dev`, and commands in other terminals."""
 
-    def __init__(self, home: Path, *arguments: str) -> None:
+    def __init__(self, home: Path, *arguments: str, **settings: str) -> None:
         (home / "tmp").mkdir(exist_ok=True)
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("OPTOUT_")}
         self.environment = {**inherited, "XDG_CONFIG_HOME": str(home), "HOME": str(home), "TMPDIR": str(home / "tmp")}
         self.home = home
         self.process = subprocess.Popen(
             [*COMMAND, "dev", *arguments],
-            env=self.environment,
+            env={**self.environment, **settings},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -75,6 +75,11 @@ class Dev:
     def file(self) -> Path | None:
         """Return the file by which it is found."""
         return next(self.home.rglob("dev.toml"), None)
+
+    def end_by_itself(self) -> tuple[int, str]:
+        """Wait until it has ended; return the exit code and what it said."""
+        said, _ = self.process.communicate(timeout=60)
+        return self.process.returncode, said
 
     def end(self, number: signal.Signals = signal.SIGINT) -> tuple[int, str]:
         """End it; return the exit code and what it said last."""
@@ -113,7 +118,7 @@ def test_a_stop_from_another_terminal(dev: Dev) -> None:
 def test_commands_say_where_they_ask(dev: Dev) -> None:
     """Whoever asks the stack is told so, and whoever set a Redis or a Kafka of their own is never sent there."""
     dev.until_ready()
-    assert "(asking the stack that `optout dev` runs here)" in dev.run("check", *WHO).stderr
+    assert "(asking the stack that `optout dev` runs here, with its own settings)" in dev.run("check", *WHO).stderr
     own = dev.run("check", *WHO, OPTOUT_REDIS_URL="redis://127.0.0.1:1/0")
     assert own.stdout.split() == [PATIENT, "UNKNOWN", "(unreachable)"]
     assert "optout dev" not in own.stderr
@@ -121,6 +126,99 @@ def test_commands_say_where_they_ask(dev: Dev) -> None:
     assert own.returncode == 2
     worker = dev.run("worker", OPTOUT_CONFIRMATIONS="ours")
     assert "OPTOUT_KAFKA_BOOTSTRAP_SERVERS is not set" in worker.stderr
+
+
+def test_the_stacks_own_settings_count(dev: Dev) -> None:
+    """Numbers and buckets are read as the stack's workers read them, whatever this terminal has set for another one."""
+    dev.until_ready()
+    elsewhere = {"OPTOUT_REGION": "GB", "OPTOUT_BUCKETS": "16", "OPTOUT_MAX_STALENESS": "0.001"}
+    assert dev.run("simulate", WHO[0], "2025550143", "STOP", **elsewhere).returncode == 0
+    assert dev.run("check", WHO[0], "2025550143", **elsewhere).returncode == 3
+    assert dev.run("history", WHO[0], "2025550143", **elsewhere).stdout.startswith(
+        f"{PATIENT} at oak-street: opted out"
+    )
+
+
+def test_a_closed_terminal_ends_it(dev: Dev) -> None:
+    """SIGHUP ends it like Ctrl-C: no process, no data of patients and no settings stay."""
+    dev.until_ready()
+    children = {int(pid) for pid in children_of(dev.process.pid)}
+    assert len(children) >= 2  # Redis and a worker
+    code, _ = dev.end(signal.SIGHUP)
+    assert code == 0
+    assert dev.file() is None
+    assert not list((dev.home / "tmp").iterdir())
+    assert not [pid for pid in children if alive(pid)]
+
+
+def test_so_many_workers(tmp_path: Path) -> None:
+    """--workers says how many workers run."""
+    dev = Dev(tmp_path, "--workers", "3")
+    assert "  workers  3;" in dev.until_ready()
+    assert len(list((dev.home / "tmp").rglob("worker-*.log"))) == 3
+    assert dev.end()[0] == 0
+
+
+@pytest.mark.parametrize("part", ["worker", "redis-server"])
+def test_a_part_that_died_ends_all(dev: Dev, part: str) -> None:
+    """When a worker or Redis dies, the stack ends with a sentence instead of answering nothing."""
+    dev.until_ready()
+    (victim,) = [pid for pid in children_of(dev.process.pid) if part in command_of(pid)]
+    os.kill(int(victim), signal.SIGKILL)
+    assert dev.process.stdout is not None
+    said = dev.process.stdout.read()
+    assert dev.process.wait(30) == 1
+    assert ("ended with exit code" if part == "worker" else "Redis did not answer") in said
+    assert dev.file() is None
+
+
+def test_a_password_is_shown_nowhere(tmp_path: Path) -> None:
+    """The Redis that was named is used, its password stays with this user alone, and what is left there is said."""
+    server = next(iter(find_servers().values()))
+    with RedisServer(server, tmp_path / "redis", settings={"requirepass": "s3cr#t"}) as given:
+        dev = Dev(tmp_path, OPTOUT_REDIS_URL=f"redis://:s3cr#t@127.0.0.1:{given.port}/0")
+        said = dev.until_ready()
+        file = dev.file()
+        assert file is not None
+        assert file.stat().st_mode & 0o777 == 0o600
+        code, last = dev.end()
+        assert code == 0
+        assert f"stays in the Redis that you named (127.0.0.1:{given.port}/0)" in last
+        assert "s3cr" not in said + last
+        refused = Dev(tmp_path, OPTOUT_REDIS_URL=f"redis://:s3cr#t@127.0.0.1:{given.port}/0")
+        code, last = refused.end_by_itself()
+        assert code == 1
+        assert "keys, and the embedded stack touches nobody's data" in last
+        assert "s3cr" not in last
+
+
+@pytest.mark.parametrize("url", ["redis://u:hunter2@[::1", "redis:hunter2@127.0.0.1", "redis://:hunter2@h:1/0?no=1"])
+def test_a_url_that_is_none_is_not_quoted(tmp_path: Path, url: str) -> None:
+    """What cannot be understood as a URL is refused in a sentence that quotes no part of it."""
+    code, said = Dev(tmp_path, OPTOUT_REDIS_URL=url).end_by_itself()
+    assert code == 1
+    assert "OPTOUT_REDIS_URL cannot be understood" in said
+    assert "hunter2" not in said
+    assert len(said.splitlines()) == 1
+
+
+def test_its_file_must_be_ones_own(tmp_path: Path) -> None:
+    """A link or a pipe in the place of its file is neither followed nor waited for."""
+    precious = tmp_path / "precious"
+    precious.write_text("mine")
+    place = tmp_path / "sms-optout" / "dev.toml"
+    place.parent.mkdir()
+    place.symlink_to(precious)
+    code, said = Dev(tmp_path).end_by_itself()
+    assert (code, precious.read_text()) == (1, "mine")
+    assert "dev.toml cannot be written" in said
+    place.unlink()
+    os.mkfifo(place)
+    stack = Dev(tmp_path)
+    assert "OPTOUT_REDIS_URL is not set" in stack.run("check", *WHO).stderr
+    code, said = stack.end_by_itself()
+    assert code == 1
+    assert "no plain file" in said
 
 
 def test_texts_of_a_file_count_in_their_order(dev: Dev) -> None:
@@ -157,6 +255,25 @@ def test_what_a_killed_one_leaves_is_not_found(dev: Dev) -> None:
     finally:
         code, _ = again.end(signal.SIGTERM)
     assert code == 0
+
+
+def children_of(pid: int) -> list[str]:
+    listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], check=False, capture_output=True, text=True)
+    return listed.stdout.split()
+
+
+def command_of(pid: str) -> str:
+    return subprocess.run(["ps", "-o", "args=", "-p", pid], check=False, capture_output=True, text=True).stdout.replace(
+        "valkey-server", "redis-server"
+    )
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def texts(count: int) -> list[dict[str, Any]]:
