@@ -73,7 +73,7 @@ def read_lines(stream: IO[str], name: str) -> Iterator[tuple[int, Mapping[str, A
                 yield number, value
     except UnicodeDecodeError:
         raise click.UsageError(f"{name}, after line {number}: this is not UTF-8 text") from None
-    except (json.JSONDecodeError, RecursionError):
+    except (ValueError, RecursionError):  # a number of thousands of digits is a ValueError, too
         raise click.UsageError(f"{name}, line {number}: this is not JSON") from None
 
 
@@ -82,7 +82,7 @@ def message_of(value: Mapping[str, Any], clock: Clock) -> InboundMessage:
     known = InboundMessage.__dataclass_fields__
     for field in value:
         if field not in known:
-            raise BadMessage(f"an inbound message has no field `{field[:40]}`: it has {', '.join(known)}")
+            raise BadMessage(f"an inbound message has no field {field[:20]!a}: it has {', '.join(known)}")
     given = {
         "message_id": uuid.uuid4().hex,
         "location_number": DEFAULT_LOCATION_NUMBER,
@@ -120,20 +120,26 @@ def simulate(settings: Settings, values: Iterable[Mapping[str, Any]], *, show_pr
     encoding = app.codec(settings)
     producer = LedgerProducer(app.client_config(settings), lambda _name, _reason: None)
     sent, locations, clock = 0, set(), Clock()
-    for value in _progress(values, shown=show_progress):
-        try:
+    try:
+        for value in _progress(values, shown=show_progress):
             message = message_of(value, clock)
             key = subscription_key(message.location_id, message.patient_number).encode()
-            record = Outgoing(topic, key, encoding.encode(message))
-        except (BadMessage, ValueError) as problem:
-            producer.flush(ACKNOWLEDGED_WITHIN)
-            raise click.UsageError(f"message {sent + 1}: {problem}; the {sent} before it were published") from None
-        producer.write(record)
-        locations.add(message.location_id)
-        sent += 1
-    if not producer.flush(ACKNOWLEDGED_WITHIN):
+            producer.write(Outgoing(topic, key, encoding.encode(message)))
+            locations.add(message.location_id)
+            sent += 1
+    except (BadMessage, ValueError) as problem:
+        raise click.UsageError(f"message {sent + 1}: {problem}; {_before(sent)}") from None
+    except click.UsageError as problem:
+        raise click.UsageError(f"{problem.format_message()}; {_before(sent)}") from None
+    finally:  # whatever comes in between, what was taken is published, and not some of it by chance
+        acknowledged = producer.flush(ACKNOWLEDGED_WITHIN)
+    if not acknowledged:
         raise KafkaGone(f"Kafka did not acknowledge every message within {ACKNOWLEDGED_WITHIN:.0f} s")
     return Sent(sent, frozenset(locations))
+
+
+def _before(sent: int) -> str:
+    return f"the {sent} before it were published" if sent else "nothing was published"
 
 
 def await_in_force(settings: Settings, locations: Iterable[str]) -> float:

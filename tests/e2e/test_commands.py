@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 import pytest
 
 from consumer.cli import run
 from consumer.embedded.kafka_mock import MockKafka
+from consumer.embedded.stack import MARKER_TOPIC
 from consumer.kafka import cluster
+from consumer.kafka.inbox import Partition
+from consumer.kafka.reader import Reader
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 PATIENT = "+12025550143"
 NOWHERE = "127.0.0.1:1"
@@ -135,6 +144,64 @@ def test_a_malformed_stream(
     code, err = said(capsys, "explain", "--stdin")
     assert code == 2
     assert sentence in err
+
+
+@pytest.mark.parametrize(
+    ("third", "sentence"),
+    [
+        ("{bad", "line 3: this is not JSON; the 2 before it were published"),
+        ('{"body": "hi"}', "message 3: an inbound message needs `location_id`; the 2 before it were published"),
+        ('{"received_at": ' + "1" * 5000 + "}", "line 3: this is not JSON; the 2 before it were published"),
+        ('{"a\\nb": 1}', "has no field 'a\\nb'"),
+    ],
+)
+def test_what_stands_before_a_bad_line_is_published(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, third: str, sentence: str
+) -> None:
+    """A file with a bad line is published up to there, all of it and never some of it by chance, and that is said."""
+    good = json.dumps({"location_id": "loc-1", "patient_number": PATIENT, "body": "STOP"})
+    file = tmp_path / "texts"
+    file.write_text(f"\ufeff{good}\r\n{good}\n{third}\n{good}\n", "utf-8")  # as an editor on Windows may have it
+    with MockKafka() as kafka:
+        kafka.create_topic("sms.inbound", 1)
+        kafka.create_topic(MARKER_TOPIC, 1)
+        monkeypatch.setenv("OPTOUT_KAFKA_BOOTSTRAP_SERVERS", kafka.bootstrap)
+        code, err = said(capsys, "simulate", "--file", str(file))
+        assert code == 2
+        assert sentence in err
+        with Reader({"bootstrap.servers": kafka.bootstrap}, [Partition("sms.inbound", 0)]) as reader:
+            assert len(list(reader.read())) == 2
+
+
+def test_closed_and_narrow_streams(tmp_path: Path) -> None:
+    """A stream that is closed, full or knows no other characters than ASCII ends no command with a traceback."""
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "HOME": str(tmp_path), "XDG_CONFIG_HOME": ""}
+    for line, code, said_so in (
+        ("explain stop <&- ", 0, '"OPT_OUT"'),
+        ("explain --stdin <&-", 0, ""),
+        ("explain stop >&-", 0, ""),
+        ("explain stop >/dev/full", 1, "No space left on device"),
+        ("check m\u00fcnchen-\u2603 2025550143", 2, "OPTOUT_REDIS_URL is not set"),
+    ):
+        done = subprocess.run(
+            ["bash", "-c", f"{sys.executable} -m consumer {line}"],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert "Traceback" not in done.stderr
+        assert "unexpected" not in done.stderr
+        assert (done.returncode, said_so in done.stdout + done.stderr) == (code, True), line
+
+
+def test_which_number_is_none(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of several numbers the one that is none is named by its place."""
+    monkeypatch.setenv("OPTOUT_REDIS_URL", f"redis://{NOWHERE}/0")
+    code, err = said(capsys, "check", "loc-1", "+12025550150", "12", "+12025550150")
+    assert code == 2
+    assert "number 2 of 3: this is not a possible phone number" in err
 
 
 def test_simulation_keeps_away_from_real_clusters(
