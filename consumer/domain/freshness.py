@@ -43,8 +43,11 @@ class Freshness(Generic[Partition]):
         """Return the time of the newest sample that is reached, in the unit of `time`; None if none is.
 
         `time` was read before `bounds` was asked for, and `committed` before `bounds`. A partition that nobody ever
-        committed for, or whose committed offset lies outside what it holds, holds everything back.
+        committed for, or whose committed offset lies outside what it holds, holds everything back. Where the clock was
+        set back all earlier samples are dropped: their times lie ahead, and would look new until it has caught up.
         """
+        if self._samples and self._samples[-1][0] > time:
+            self.forget()
         self._samples.append((time, {partition: bound.end for partition, bound in bounds.items()}))
         outside = frozenset(
             partition

@@ -199,9 +199,8 @@ def test_closed_and_narrow_streams(tmp_path: Path) -> None:
 def test_which_number_is_none(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Of several numbers the one that is none is named by its place."""
     monkeypatch.setenv("OPTOUT_REDIS_URL", f"redis://{NOWHERE}/0")
-    code, err = said(capsys, "check", "loc-1", "+12025550150", "12", "+12025550150")
-    assert code == 2
-    assert "number 2 of 3: this is not a possible phone number" in err
+    assert run(["check", "loc-1", "+12025550150", "12", "+12025550150"]) == 2
+    assert "number 2 of 3: this is not a possible phone number" in capsys.readouterr().err
 
 
 def test_simulation_keeps_away_from_real_clusters(

@@ -161,6 +161,7 @@ SMALL = [
     _classifying(
         "can finish: crash, transactional producer", 2, 0, controls=MARKER, crashes=1, most_samples=1, liveness=True
     ),
+    _classifying("the clock is set back", 2, 0, clocks=1, ledgers=(OURS,), most_samples=3, exercises=("set back",)),
     _keys("keys", STOP, OTHERS_STOP, START, keys=2, restarts=1, liveness=True, exercises=KEYS_LOST),
     _keys("entries", STOP, OTHERS_STOP, entries=2, restarts=1, liveness=True, exercises=("is removed", "is deleted")),
     _keys("keys and entries, answers alone", *ALL_KINDS, keys=1, entries=1, restarts=1, looks_at_changes=False),
@@ -292,7 +293,6 @@ HARMLESS = [
 """Taken away, and nothing goes wrong: whoever commits says what is true of its own ledger, whenever it says it."""
 
 OPEN = [
-    _classifying("the clock is set back", 2, 0, clocks=1, ledgers=(OURS,), most_samples=3, expected=Harm.ALLOWED),
     _keys("a record is deleted, changes too", *ALL_KINDS, entries=1, expected=Harm.LOST),
 ]
 """All rules are kept, and something goes wrong all the same: README.md says what. Repaired, it belongs to SMALL."""

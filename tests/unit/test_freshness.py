@@ -94,6 +94,15 @@ def test_forgetting_starts_anew() -> None:
     assert freshness.reached(1000, {"a": 5}, bounds(a=6)) is None
 
 
+def test_a_clock_that_is_set_back_starts_anew() -> None:
+    """Where the clock was set back no time ahead of it is told: what it vouches for would look new for long."""
+    freshness: Freshness[str] = Freshness()
+    assert freshness.reached(50_000, {"a": 5}, bounds(a=5)) == 50_000
+    assert freshness.reached(1_000, {"a": 5}, bounds(a=6)) is None  # the sixth is a STOP that nobody has classified
+    assert freshness.reached(2_000, {"a": 5}, bounds(a=6)) is None
+    assert freshness.reached(3_000, {"a": 6}, bounds(a=6)) == 3_000
+
+
 def test_samples_are_bounded() -> None:
     """A classifier that never catches up costs a bounded number of samples."""
     freshness: Freshness[str] = Freshness()
