@@ -35,7 +35,7 @@ NAMES: Final = {
 WIDE: Final = 400
 """For what is no terminal: a line is a line, however long."""
 NARROWEST: Final = 80
-"""Columns that the table needs."""
+"""Columns that the table needs; with fewer, each figure has a line."""
 ROOMY: Final = 100
 """Columns from which on what became of a text stands beside it."""
 PICTURE_COLUMNS: Final = 124
@@ -135,15 +135,20 @@ class Screen:
 
     def summary(self, columns: Sequence[str], rows: Mapping[str, Sequence[int]]) -> None:
         """Show the table at the end: a row for each practice, and one for all."""
+        self._console.print()
+        if self._console.width < NARROWEST:  # a figure that is cut is another figure
+            for location, figures in rows.items():
+                self._console.print(NAMES.get(location, location), style="bold")
+                for column, figure in zip(columns, figures, strict=True):
+                    self._console.print(f"  {column:14}{figure}")
+            return
         table = Table(box=box.SIMPLE_HEAD if self._console.is_terminal else None, collapse_padding=True)
         table.add_column("practice", no_wrap=True, min_width=17)
         for column in columns:
             table.add_column(column.replace(" ", "\n") if self._console.is_terminal else column, justify="right")
         for location, figures in rows.items():
-            last = location == "all"
-            table.add_row(NAMES.get(location, location), *map(str, figures), style="bold" if last else "")
-        self._console.print()
-        self._console.print(table, width=max(self._console.width, NARROWEST), crop=False)  # a figure cut is a wrong one
+            table.add_row(NAMES.get(location, location), *map(str, figures), style="bold" if location == "all" else "")
+        self._console.print(table)
 
     def close(self) -> None:
         """Draw the picture, if one is wanted."""

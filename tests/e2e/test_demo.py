@@ -16,13 +16,11 @@ import pytest
 
 from consumer.demo import play
 from consumer.demo.comparison import differences, wrong_verdicts
-from consumer.demo.day import CAST, DAY
 from consumer.demo.expectation import expected
-from consumer.demo.observation import Observation, Seen
-from consumer.demo.outcome import Outcomes
+from consumer.demo.observation import Observation
 from consumer.demo.screen import Screen
-from consumer.demo.texts import LOCATIONS, OPT_INS, OPT_OUTS, PATIENTS, RETIRED, UNREADABLE, hours, texts
-from consumer.domain.events import InboundMessage, LedgerPosition, Origin, Source, Status, SubscriptionChanged
+from consumer.demo.texts import LOCATIONS, OPT_INS, OPT_OUTS, PATIENTS, RETIRED, UNREADABLE, texts
+from consumer.domain.events import InboundMessage
 from consumer.embedded.errors import EmbeddedError
 from consumer.embedded.redis_server import find_servers
 from consumer.embedded.stack import NONE, EmbeddedStack, product_topics
@@ -330,59 +328,6 @@ def test_a_wrong_verdict_during_the_day_is_found() -> None:
 
 
 # How it looks
-
-
-def test_what_is_told_says_nothing_else() -> None:
-    """Whoever is told of line by line says nothing in the crowd, or a line would not mean what it seems to."""
-    told = [line for scene in DAY for line in scene.lines]
-    said = [text for text in texts(NOW) if isinstance(text, InboundMessage) and text.patient_number in CAST]
-    assert len(said) == sum(line.patient in CAST for line in told)
-    assert all(hour.told for hour in hours(NOW))
-
-
-def text(body: str, at: int = NOW) -> InboundMessage:
-    template = next(text for text in texts(NOW) if isinstance(text, InboundMessage))
-    return replace(template, message_id=f"{body}-{at}", body=body, received_at=at)
-
-
-def change(of: InboundMessage, status: Status, keyword: str) -> SubscriptionChanged:
-    origin = Origin(
-        topic="in", partition=0, offset=0, message_id=of.message_id, received_at=0, kafka_timestamp=0, provider=None
-    )
-    ledger = LedgerPosition(topic="ledger", topic_id="id", partition=0, offset=of.received_at - NOW)
-    other = Status.OPTED_IN if status is Status.OPTED_OUT else Status.OPTED_OUT
-    return SubscriptionChanged(
-        event_id=ledger.event_id("SubscriptionChanged"),
-        location_id=of.location_id,
-        patient_number=of.patient_number,
-        status=status,
-        previous_status=other,
-        version=1,
-        keyword=keyword,
-        source=Source.PATIENT_KEYWORD,
-        occurred_at=of.received_at,
-        recorded_at=of.received_at,
-        ledger=ledger,
-        origin=origin,
-    )
-
-
-def test_each_text_is_told_with_its_reason() -> None:
-    """What became of a text is told by what was seen: a change, or the reason why there is none."""
-    outcomes = Outcomes()
-    stop, again, start = text("STOP"), text("STOP", NOW + 1), text("START", NOW + 2)
-    out, back = change(stop, Status.OPTED_OUT, "STOP"), change(start, Status.OPTED_IN, "START")
-    assert (
-        outcomes.of(text("yes"), Seen()).why == "changes nothing: the patient was not opted out, and no reply is sent"
-    )
-    assert outcomes.of(stop, Seen(changes={"1": out})) == ("out", "opted out by STOP")
-    assert outcomes.of(stop, Seen(changes={"1": out})).why.startswith("changes nothing: the patient is opted out")
-    assert outcomes.of(again, Seen()).kind == "talk"
-    assert outcomes.of(start, Seen(changes={"2": back})) == ("in", "opted in again by START")
-    assert outcomes.of(again, Seen()).why == "changes nothing: it was sent before the START that came first"
-    assert outcomes.of(text("stop it"), Seen()).why == "changes nothing: a keyword must be the whole text"
-    lost = outcomes.of(b"bytes", Seen(dead_letters={1: ("not-framed", b"bytes")}))
-    assert lost == ("dead", "dead letter, whole: nobody can read it (not-framed)")
 
 
 @needs_redis
