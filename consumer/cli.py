@@ -29,7 +29,7 @@ from consumer.kafka.topics import TopicError
 from consumer.ledger import LedgerFault, StoppedBucket
 from consumer.ops import logs
 from consumer.settings import ConfigurationError, load
-from consumer.simulate import Refused, await_in_force, read_lines, simulate
+from consumer.simulate import Refused, await_read, read_lines, simulate
 from consumer.suppression.scripts import ViewUnavailable
 from consumer.suppression.view import OtherLedger
 from consumer.wire.errors import SchemaError, SchemaSourceUnavailable
@@ -204,7 +204,7 @@ def explain(body: str | None, lines: bool) -> None:  # noqa: FBT001 - click's
     if (body is None) != lines:
         raise click.UsageError("give either a BODY or --stdin")
     keywords = Keywords()
-    bodies = _bodies(TextIOWrapper(sys.stdin.buffer, encoding="utf-8")) if body is None else iter([body])
+    bodies = _bodies(sys.stdin.buffer) if body is None else iter([body])
     for text in bodies:
         click.echo(json.dumps(_explained(keywords, text)))
 
@@ -223,7 +223,7 @@ def _explained(keywords: Keywords, body: str) -> dict[str, Any]:
     }
 
 
-def _bodies(stream: IO[str]) -> Iterator[str]:
+def _bodies(stream: IO[bytes]) -> Iterator[str]:
     for number, value in read_lines(stream, "standard input"):
         body = value.get("body")
         if not isinstance(body, str):
@@ -239,20 +239,20 @@ def _bodies(stream: IO[str]) -> Iterator[str]:
     "--file",
     "file",
     metavar="FILE",
-    type=click.File(encoding="utf-8-sig"),
+    type=click.File("rb"),
     help="JSON lines of inbound messages; - is stdin.",
 )
 @click.option(
     "--wait/--no-wait",
     "wait",
     default=None,
-    help="Wait until it is in force; by default for a single text, where the settings name a Redis.",
+    help="Wait until it is in force; a single text is waited for by default, where the settings name a Redis.",
 )
 def simulate_command(
     location: str | None,
     number: str | None,
     body: str | None,
-    file: IO[str] | None,
+    file: IO[bytes] | None,
     wait: bool | None,  # noqa: FBT001 - click's
 ) -> None:
     """Publish inbound texts as a patient's phone would, on clusters for trying out: LOCATION NUMBER BODY, or --file.
@@ -270,10 +270,18 @@ def simulate_command(
         else iter([{"location_id": location, "patient_number": number, "body": body}])
     )
     settings = _settings()
+    if wait:
+        settings.require_redis()  # before anything is published
     sent = simulate(settings, texts, show_progress=file is not None and sys.stderr.isatty())
     click.echo(f"{sent.messages} message{'s' * (sent.messages != 1)} published")
-    if wait or (wait is None and file is None and settings.redis_url is not None):
-        click.echo(f"in force after {await_in_force(settings, sent.locations):.1f} s")
+    if sent.messages and (wait or (wait is None and file is None and settings.redis_url is not None)):
+        seconds = await_read(settings, sent.locations)
+        click.echo(f"{'read' if sent.nameless else 'in force'} after {seconds:.1f} s")
+    if sent.nameless:
+        click.echo(
+            f"{sent.nameless} of them name no location or no number: a keyword among them becomes a dead letter",
+            err=True,
+        )
 
 
 @optout.command("history")

@@ -130,12 +130,12 @@ def in_words(found: History) -> Iterator[str]:
     if found.opted_out:
         yield f"{STAFF_SENTENCE}."
     yield ""
-    yield f"{'sent':28}{'keyword':14}{'from':14}{'what it did':26}ledger"
+    yield f"{'sent':27} {'keyword':13} {'from':13} {'what it did':25} ledger"
     for step in found.steps:
         cause, place = step.record.cause, step.position
         yield (
-            f"{_at(step.record.event_time):28}{_word(cause.keyword):14}{_SOURCES[cause.source]:14}"
-            f"{_done(step):26}[{place.partition}] {place.offset}"
+            f"{_at(step.record.event_time):27} {_word(cause.keyword):13} {_SOURCES[cause.source]:13} "
+            f"{_done(step):25} [{place.partition}] {place.offset}"
         )
 
 

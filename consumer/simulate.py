@@ -6,6 +6,7 @@ import json
 import sys
 import time
 import uuid
+from itertools import chain, islice
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import click
@@ -13,7 +14,9 @@ import click
 from consumer import app
 from consumer.domain.buckets import bucket_of, is_location
 from consumer.domain.events import InboundMessage, subscription_key
+from consumer.domain.phone import NotANumber, to_e164
 from consumer.embedded.stack import MARKER_TOPIC
+from consumer.guard import Unknown
 from consumer.kafka.cluster import partitions_by_topic
 from consumer.kafka.errors import KafkaGone
 from consumer.kafka.producers import LedgerProducer, Outgoing
@@ -21,7 +24,7 @@ from consumer.kafka.producers import LedgerProducer, Outgoing
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from consumer.guard import Guard
+    from consumer.guard import Verdict
     from consumer.settings import Settings
 
 IN_FORCE_WITHIN = 15.0
@@ -43,10 +46,11 @@ class Refused(Exception):
 
 
 class Sent(NamedTuple):
-    """How many messages were published, and to which locations."""
+    """How many messages were published, to which locations, and how many of them name no location or no number."""
 
     messages: int
     locations: frozenset[str]
+    nameless: int
 
 
 class Clock:
@@ -56,25 +60,34 @@ class Clock:
         self._last: dict[tuple[object, object], int] = {}
 
     def next(self, who: tuple[object, object]) -> int:
-        """Return the time for the next text of this patient at this location, in ms since the epoch."""
-        self._last[who] = max(time.time_ns() // 1_000_000 - JUST_NOW_MS, self._last.get(who, 0) + 1)
-        return self._last[who]
+        """Return the time for the next text of this patient at this location, in ms since the epoch.
+
+        It is never ahead: hundreds of texts of one patient have to wait until their time has come.
+        """
+        now = time.time_ns() // 1_000_000
+        at = self._last[who] = max(now - JUST_NOW_MS, self._last.get(who, 0) + 1)
+        if at > now:
+            time.sleep((at - now) / 1000)
+        return at
 
 
-def read_lines(stream: IO[str], name: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """Return each JSON object of a stream with its line number. Raises UsageError, quoting nothing."""
-    number = 0
-    try:
-        for number, line in enumerate(stream, 1):
-            if line.strip():
-                value = json.loads(line)
-                if not isinstance(value, dict):
-                    raise click.UsageError(f"{name}, line {number}: this is not a JSON object")
-                yield number, value
-    except UnicodeDecodeError:
-        raise click.UsageError(f"{name}, after line {number}: this is not UTF-8 text") from None
-    except (ValueError, RecursionError):  # a number of thousands of digits is a ValueError, too
-        raise click.UsageError(f"{name}, line {number}: this is not JSON") from None
+def read_lines(stream: IO[bytes], name: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """Return each JSON object of a stream with its line number. Raises UsageError, quoting nothing.
+
+    Each line is decoded by itself, so that what stands before a bad one has been given.
+    """
+    for number, line in enumerate(stream, 1):
+        try:
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+            value = json.loads(text) if text.strip() else None
+        except UnicodeDecodeError:
+            raise click.UsageError(f"{name}, line {number}: this is not UTF-8 text") from None
+        except (ValueError, RecursionError):  # a number of thousands of digits is a ValueError, too
+            raise click.UsageError(f"{name}, line {number}: this is not JSON") from None
+        if isinstance(value, dict):
+            yield number, value
+        elif text.strip():
+            raise click.UsageError(f"{name}, line {number}: this is not a JSON object")
 
 
 def message_of(value: Mapping[str, Any], clock: Clock) -> InboundMessage:
@@ -119,13 +132,14 @@ def simulate(settings: Settings, values: Iterable[Mapping[str, Any]], *, show_pr
         raise Refused(f"there is no topic {topic}: run `optout topics create`")
     encoding = app.codec(settings)
     producer = LedgerProducer(app.client_config(settings), lambda _name, _reason: None)
-    sent, locations, clock = 0, set(), Clock()
+    sent, nameless, locations, clock = 0, 0, set(), Clock()
     try:
         for value in _progress(values, shown=show_progress):
             message = message_of(value, clock)
             key = subscription_key(message.location_id, message.patient_number).encode()
             producer.write(Outgoing(topic, key, encoding.encode(message)))
             locations.add(message.location_id)
+            nameless += not _can_be_attributed(message, settings.region)
             sent += 1
     except (BadMessage, ValueError) as problem:
         raise click.UsageError(f"message {sent + 1}: {problem}; {_before(sent)}") from None
@@ -135,47 +149,60 @@ def simulate(settings: Settings, values: Iterable[Mapping[str, Any]], *, show_pr
         acknowledged = producer.flush(ACKNOWLEDGED_WITHIN)
     if not acknowledged:
         raise KafkaGone(f"Kafka did not acknowledge every message within {ACKNOWLEDGED_WITHIN:.0f} s")
-    return Sent(sent, frozenset(locations))
+    return Sent(sent, frozenset(locations), nameless)
+
+
+def _can_be_attributed(message: InboundMessage, region: str) -> bool:
+    try:
+        to_e164(message.patient_number, region)
+    except NotANumber:
+        return False
+    return is_location(message.location_id)
 
 
 def _before(sent: int) -> str:
-    return f"the {sent} before it were published" if sent else "nothing was published"
+    if not sent:
+        return "nothing was published"
+    return "the one before it was published" if sent == 1 else f"the {sent} before it were published"
 
 
-def await_in_force(settings: Settings, locations: Iterable[str]) -> float:
-    """Wait until all that these locations were sent before now is in force; return for how many seconds.
+def await_read(settings: Settings, locations: Iterable[str]) -> float:
+    """Wait until all that was published before now is read, and in force where it can be; return for how many seconds.
 
-    Raises Refused where that does not happen.
+    Raises Refused where that does not happen, with what the guard says.
     """
     guard, began = app.guard(settings), time.monotonic()
-    one_a_bucket = {bucket_of(name, settings.buckets): name for name in locations if is_location(name)}
+    # What inbound held is in the view of each bucket up to the time that it is vouched for: any location tells it.
+    one_a_bucket = {bucket_of(name, settings.buckets): name for name in locations if is_location(name)} or {0: "any"}
+    published: int | None = None  # a time by Redis's clock, after the publishing
     for name in one_a_bucket.values():
-        _await(guard, name, began + IN_FORCE_WITHIN)
+        while True:
+            verdict = guard.check(name, ANYBODY)
+            published = published or verdict.at
+            if published is not None and (verdict.fresh or 0) >= published:
+                break
+            if time.monotonic() - began > IN_FORCE_WITHIN:
+                raise Refused(f"published, but after {IN_FORCE_WITHIN:.0f} s not known to be read: {_why(verdict)}")
+            time.sleep(LOOK_EVERY)
     return time.monotonic() - began
 
 
-def _await(guard: Guard, location: str, deadline: float) -> None:
-    published: int | None = None  # a time by Redis's clock, after the publishing
-    while True:
-        verdict = guard.check(location, ANYBODY)
-        published = published or verdict.at
-        if published is not None and (verdict.fresh or 0) >= published:
-            return
-        if time.monotonic() > deadline:
-            reason = f" (the guard says: {verdict.reason})" if verdict.reason else ""
-            raise Refused(
-                f"published, but after {IN_FORCE_WITHIN:.0f} s not known to be in force{reason}: is a worker running?"
-            )
-        time.sleep(LOOK_EVERY)
+def _why(verdict: Verdict) -> str:
+    if verdict.reason in (Unknown.UNREACHABLE, Unknown.TIMEOUT):
+        return f"Redis does not answer ({verdict.reason})"
+    if verdict.reason in (Unknown.UNVOUCHED, Unknown.OTHER_SERVER):
+        return (
+            f"no worker vouches for what Redis holds ({verdict.reason}): is one running, with the same OPTOUT_BUCKETS?"
+        )
+    return "the workers are down or far behind"
 
 
 def _progress(values: Iterable[Mapping[str, Any]], *, shown: bool) -> Iterator[Mapping[str, Any]]:
-    if not shown:
-        yield from values
-        return
-    everything = list(values)
-    if len(everything) < MANY:
-        yield from everything
-        return
-    with click.progressbar(everything, label="publishing", file=sys.stderr) as bar:
-        yield from bar
+    """Give the values as they come, with a bar once there are many: nothing is read ahead."""
+    left = iter(values)
+    if shown:
+        yield from islice(left, MANY)
+        for following in left:
+            with click.progressbar(chain([following], left), label="publishing", file=sys.stderr) as bar:
+                yield from bar
+    yield from left

@@ -28,7 +28,7 @@ STYLES: Final = {"out": "bold red", "in": "bold green", "review": "yellow", "dea
 VERDICTS: Final = {"ALLOWED": "green", "SUPPRESSED": "red", "UNKNOWN": "bold yellow"}
 NAMES: Final = {
     "oak-street": "Oak Street Dental",
-    "harbour": "Harbour Pediatrics",
+    "harbour": "Harbour Children",
     "hillside": "Hillside Heart",
     NOWHERE: "(no practice)",
 }

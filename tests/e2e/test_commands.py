@@ -9,6 +9,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import click
 import pytest
 
 from consumer.cli import run
@@ -17,6 +18,8 @@ from consumer.embedded.stack import MARKER_TOPIC
 from consumer.kafka import cluster
 from consumer.kafka.inbox import Partition
 from consumer.kafka.reader import Reader
+from consumer.settings import load
+from consumer.simulate import read_lines, simulate
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -133,7 +136,7 @@ def test_an_unreachable_redis(capsys: pytest.CaptureFixture[str], monkeypatch: p
         (b"not json\n", "line 1: this is not JSON"),
         (b'{"body": "hi"}\n[]\n', "line 2: this is not a JSON object"),
         (b'{"text": "hi"}\n', 'line 1: there is no "body"'),
-        (b'{"body": "hi"}\n\xff\xfe\n', "this is not UTF-8 text"),
+        (b'{"body": "hi"}\n\xff\xfe\n', "line 2: this is not UTF-8 text"),
     ],
 )
 def test_a_malformed_stream(
@@ -171,6 +174,21 @@ def test_what_stands_before_a_bad_line_is_published(
         assert sentence in err
         with Reader({"bootstrap.servers": kafka.bootstrap}, [Partition("sms.inbound", 0)]) as reader:
             assert len(list(reader.read())) == 2
+
+
+def test_at_a_terminal_nothing_is_read_ahead(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Also where a terminal shows the progress, all that stands before a bad line is published."""
+    good = json.dumps({"location_id": "loc-1", "patient_number": PATIENT, "body": "STOP"})
+    with MockKafka() as kafka:
+        kafka.create_topic("sms.inbound", 1)
+        kafka.create_topic(MARKER_TOPIC, 1)
+        for lines, bad in ((3, b"{bad\n"), (1500, b'{"body": "\xff"}\n')):
+            values = read_lines(io.BytesIO(f"{good}\n".encode() * lines + bad), "texts")
+            monkeypatch.setenv("OPTOUT_KAFKA_BOOTSTRAP_SERVERS", kafka.bootstrap)
+            with pytest.raises(click.UsageError, match=f"line {lines + 1}: .*; the {lines} before it were published"):
+                simulate(load(), (value for _, value in values), show_progress=True)
+        with Reader({"bootstrap.servers": kafka.bootstrap}, [Partition("sms.inbound", 0)]) as reader:
+            assert len(list(reader.read())) == 1503
 
 
 def test_closed_and_narrow_streams(tmp_path: Path) -> None:

@@ -233,6 +233,44 @@ def test_texts_of_a_file_count_in_their_order(dev: Dev) -> None:
     assert [(step["decision"], step["version"]) for step in steps] == [("CHANGED", n) for n in range(1, 7)]
 
 
+def test_many_texts_of_one_patient_count_in_their_order(dev: Dev) -> None:
+    """Also of hundreds of texts the last one wins, and none is dated ahead; many locations are waited for together."""
+    dev.until_ready()
+    lines = [{"location_id": WHO[0], "patient_number": WHO[1], "body": body} for body in ("STOP", "START") * 400]
+    lines += [{"location_id": f"loc-{n}", "patient_number": PATIENT, "body": "STOP"} for n in range(300)]
+    done = dev.run("simulate", "--wait", "--file", "-", stdin="\n".join(map(json.dumps, lines)))
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout.split()[-2]) < 10
+    assert dev.run("check", *WHO).returncode == 0
+    assert dev.run("check", "loc-299", PATIENT).returncode == 3
+    steps = [json.loads(line) for line in dev.run("history", "--json", *WHO).stdout.splitlines()]
+    assert [step["decision"] for step in steps] == ["CHANGED"] * 800
+
+
+def test_what_is_for_nobody_is_not_said_to_be_in_force(dev: Dev) -> None:
+    """A text that names no location or no number is read, and that is all that is said of it."""
+    dev.until_ready()
+    for location, number in ((" ", PATIENT), ("x" * 300, PATIENT), ("loc-1", "banana"), ("loc-1", "")):
+        done = dev.run("simulate", location, number, "STOP")
+        assert done.returncode == 0
+        assert "in force after" not in done.stdout
+        assert "read after" in done.stdout
+        assert "1 of them name no location or no number" in done.stderr
+
+
+def test_waiting_in_vain_is_said(dev: Dev) -> None:
+    """Where nobody can know whether a text is in force the command says why, and exits 1; where it cannot, 2 before."""
+    dev.until_ready()
+    (worker,) = [pid for pid in children_of(dev.process.pid) if "worker" in command_of(pid)]
+    os.kill(int(worker), signal.SIGSTOP)
+    done = dev.run("simulate", *WHO, "STOP")
+    os.kill(int(worker), signal.SIGCONT)
+    assert (done.returncode, done.stdout) == (1, "1 message published\n")
+    assert "not known to be read: the workers are down or far behind" in done.stderr
+    done = dev.run("simulate", "--wait", *WHO, "STOP", OPTOUT_KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1")
+    assert (done.returncode, done.stdout) == (2, "")
+
+
 def test_only_one_runs(dev: Dev) -> None:
     """A second one says in one sentence that there is one, and leaves it alone."""
     dev.until_ready()
