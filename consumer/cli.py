@@ -26,7 +26,7 @@ from consumer.guard import VerdictKind
 from consumer.history import as_dict, history, in_words
 from consumer.kafka.errors import KafkaGone
 from consumer.kafka.topics import TopicError
-from consumer.ledger import LedgerFault, StoppedBucket
+from consumer.ledger import LedgerFault
 from consumer.ops import logs
 from consumer.settings import ConfigurationError, load
 from consumer.simulate import Refused, await_read, read_lines, simulate
@@ -49,7 +49,6 @@ FAILED = (
     Refused,
     SchemaError,
     SchemaSourceUnavailable,
-    StoppedBucket,
     TopicError,
     ViewUnavailable,
 )
