@@ -98,6 +98,7 @@ def topic_specs(settings: Settings) -> list[topics.TopicSpec]:
         "confirmation_requested": settings.confirmation_requested_topic,
         "review_requested": settings.review_requested_topic,
         "dead_letter": settings.dead_letter_topic,
+        "operator_action": settings.operator_action_topic,
     }
     return topics.load(schemas_directory() / "topics.yaml", names, {"keyword_ledger": settings.buckets})
 

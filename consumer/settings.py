@@ -107,6 +107,9 @@ class Settings(BaseSettings):
     dead_letter_topic: str = Field(
         "sms.inbound.dead-letter", description="Topic of the inbound records that cannot be read or attributed."
     )
+    operator_action_topic: str = Field(
+        "sms.operator-action", description="Topic of what operators did: maintenance windows, rebuilds."
+    )
     buckets: int = Field(
         DEFAULT_BUCKETS, ge=1, le=4096, description="Partitions of the ledger; never changed afterwards."
     )

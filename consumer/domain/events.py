@@ -47,6 +47,16 @@ class ReviewReason(StrEnum):
     IMPLAUSIBLE_OPT_IN = "IMPLAUSIBLE_OPT_IN"
 
 
+class OperatorActionKind(StrEnum):
+    """What operators do that is written down."""
+
+    MAINTENANCE_BEGUN = "MAINTENANCE_BEGUN"
+    MAINTENANCE_ENDED = "MAINTENANCE_ENDED"
+    VIEW_REBUILT = "VIEW_REBUILT"
+    OTHER = "OTHER"
+    """Never written: what a reader older than the action reads it as."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
     """The record that a keyword came with, and what its provider said of it."""
@@ -202,6 +212,22 @@ class ReviewRequested:
     received_at: int
     recorded_at: int
     origin: Origin
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorAction:
+    """Something that a person did to the running system, written down before it is done.
+
+    `seconds` is for how long it holds at most, 0 where that has no meaning; no `buckets` stand for all of them.
+    """
+
+    action_id: str
+    action: OperatorActionKind
+    by: str
+    reason: str
+    seconds: int
+    buckets: tuple[int, ...]
+    recorded_at: int
 
 
 def subscription_key(location_id: str, patient_number: str) -> str:

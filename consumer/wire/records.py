@@ -10,6 +10,8 @@ from consumer.domain.events import (
     InboundMessage,
     KeywordRecord,
     LedgerPosition,
+    OperatorAction,
+    OperatorActionKind,
     OptOutRequested,
     Origin,
     PatientKeyword,
@@ -26,7 +28,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 Record = (
-    InboundMessage | OptOutRequested | KeywordRecord | SubscriptionChanged | ConfirmationRequested | ReviewRequested
+    InboundMessage
+    | OptOutRequested
+    | KeywordRecord
+    | SubscriptionChanged
+    | ConfirmationRequested
+    | ReviewRequested
+    | OperatorAction
 )
 R = TypeVar("R", bound=Record)
 Datum = dict[str, Any]
@@ -45,6 +53,8 @@ def to_datum(record: Record) -> Datum:
         cause = datum.pop("cause")
         datum |= {"raw_body": None, "rule": None, "pack": None, "pack_version": None, **_fields(cause)}
         datum |= {"action": cause.action, "source": cause.source, "shared_with": list(record.shared_with)}
+    if isinstance(record, OperatorAction):
+        datum["buckets"] = list(record.buckets)
     for nested in ("origin", "ledger"):
         if nested in datum:
             datum[nested] = _fields(datum[nested])
@@ -115,6 +125,10 @@ def _review_requested(datum: Datum) -> ReviewRequested:
     return ReviewRequested(**datum | {"reason": ReviewReason(datum["reason"]), "origin": Origin(**datum["origin"])})
 
 
+def _operator_action(datum: Datum) -> OperatorAction:
+    return OperatorAction(**datum | {"action": OperatorActionKind(datum["action"]), "buckets": tuple(datum["buckets"])})
+
+
 _BUILDERS: Mapping[type[Any], Callable[[Datum], Record]] = {
     InboundMessage: lambda datum: InboundMessage(**datum),
     OptOutRequested: _opt_out_requested,
@@ -122,6 +136,7 @@ _BUILDERS: Mapping[type[Any], Callable[[Datum], Record]] = {
     SubscriptionChanged: _subscription_changed,
     ConfirmationRequested: _confirmation_requested,
     ReviewRequested: _review_requested,
+    OperatorAction: _operator_action,
 }
 
 KINDS: tuple[type[Any], ...] = tuple(_BUILDERS)

@@ -58,6 +58,7 @@ TOPICS = {
     "reviews": "sms.review-requested",
     "dead": "sms.inbound.dead-letter",
     "requests": "sms.opt-out-requested",
+    "actions": "sms.operator-action",
 }
 COMMAND = [sys.executable, "-m", "consumer"]
 LEDGER_SETTINGS = {"retention.ms": "-1", "retention.bytes": "-1", "message.timestamp.type": "CreateTime"}
@@ -193,6 +194,7 @@ class System(AbstractContextManager["System"]):
             "OPTOUT_REVIEW_REQUESTED_TOPIC": self.topics["reviews"],
             "OPTOUT_DEAD_LETTER_TOPIC": self.topics["dead"],
             "OPTOUT_OPT_OUT_REQUESTED_TOPIC": self.topics["requests"],
+            "OPTOUT_OPERATOR_ACTION_TOPIC": self.topics["actions"],
         }
         self.admin = AdminClient({"bootstrap.servers": bootstrap}, logger=_silent)
         if len(self.admin.list_topics(timeout=10).brokers) < 3:

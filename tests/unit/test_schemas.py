@@ -16,6 +16,7 @@ from consumer.domain.events import (
     Action,
     KeywordRecord,
     LedgerPosition,
+    OperatorActionKind,
     Origin,
     PatientKeyword,
     ReviewReason,
@@ -171,7 +172,8 @@ def test_only_what_decides_nothing_has_a_default_symbol() -> None:
         enum["name"]: enum for schema in CURRENT.values() for enum in named_types(schema) if enum["type"] == "enum"
     }
     defaults = {name: enum["default"] for name, enum in enums.items() if "default" in enum}
-    assert defaults == {"ChangeSource": "OTHER", "ReviewReason": "OTHER"}
+    assert defaults == {"ChangeSource": "OTHER", "OperatorActionKind": "OTHER", "ReviewReason": "OTHER"}
+    assert enums["OperatorActionKind"]["symbols"] == list(OperatorActionKind)
     assert enums["ChangeSource"]["symbols"] == [*Source, "OTHER"]
     assert [symbol for symbol in enums["ReviewReason"]["symbols"] if symbol != "OTHER"] == [
         reason for reason in ReviewReason if reason != "OTHER"

@@ -19,7 +19,7 @@ def by_role(specs: list[TopicSpec]) -> dict[str, TopicSpec]:
     return {spec.role: spec for spec in specs}
 
 
-def test_there_are_seven_topics() -> None:
+def test_there_are_eight_topics() -> None:
     """Each role has one topic by default, and only the dead letters have no schema."""
     specs = load(FILE)
     assert [spec.name for spec in specs] == [
@@ -30,6 +30,7 @@ def test_there_are_seven_topics() -> None:
         "sms.confirmation-requested",
         "sms.review-requested",
         "sms.inbound.dead-letter",
+        "sms.operator-action",
     ]
     assert [spec.role for spec in specs if spec.schema is None] == ["dead_letter"]
 
@@ -78,6 +79,7 @@ def test_retention_is_in_days() -> None:
         "confirmation_requested": "86400000",
         "review_requested": "2592000000",
         "dead_letter": "2592000000",
+        "operator_action": "-1",
     }
 
 
