@@ -68,12 +68,15 @@ class Verdict:
 
     `at` is when it was asked and `fresh` up to when all that inbound held was known then, both in ms by Redis's clock;
     None where Redis did not say. A message that waits in a queue is to be asked about again at the last hop.
+    `in_maintenance` says that it is ALLOWED only because an operator opened a maintenance window: `fresh` is older than
+    this guard accepts.
     """
 
     kind: VerdictKind
     reason: Unknown | None = None
     at: int | None = None
     fresh: int | None = None
+    in_maintenance: bool = False
 
     @property
     def age(self) -> float | None:
@@ -171,7 +174,7 @@ class Guard:
             return self._client.eval_ro(_SOURCE, len(keys), *keys, *members)
 
     def _verdicts(self, answer: Any) -> list[Verdict]:
-        run, replication, now, marked_run, marked_replication, fresh, members = answer
+        run, replication, now, marked_run, marked_replication, fresh, members, *window = answer
         reason, freshness = None, None
         if None in (marked_run, marked_replication, fresh):
             reason = Unknown.UNVOUCHED
@@ -179,20 +182,35 @@ class Guard:
             reason = Unknown.OTHER_SERVER
         else:
             freshness = int(fresh)
+        stale = freshness is not None and not self._accepts(now, freshness)
+        excused = stale and freshness is not None and self._excuses(now, freshness, window)
+        return [self._verdict(bool(member), reason, now, freshness, stale=stale, excused=excused) for member in members]
+
+    def _accepts(self, now: int, fresh: int) -> bool:
         # A time ahead of now was written before the server's clock was set back: its age is not known.
-        stale = (
-            freshness is not None
-            and self._max_staleness_ms is not None
-            and not 0 <= now - freshness <= self._max_staleness_ms
-        )
-        return [self._verdict(bool(member), reason, now, freshness, stale=stale) for member in members]
+        return self._max_staleness_ms is None or 0 <= now - fresh <= self._max_staleness_ms
+
+    def _excuses(self, now: int, fresh: int, window: Sequence[Any]) -> bool:
+        """Whether a maintenance window is open, and what it stands on was new enough when it began."""
+        if None in window or self._max_staleness_ms is None:
+            return False
+        begin, end = map(int, window)
+        return begin <= now < end and begin - self._max_staleness_ms <= fresh <= now
 
     @staticmethod
-    def _verdict(member: bool, reason: Unknown | None, now: int, fresh: int | None, *, stale: bool) -> Verdict:  # noqa: FBT001
+    def _verdict(
+        member: bool,  # noqa: FBT001
+        reason: Unknown | None,
+        now: int,
+        fresh: int | None,
+        *,
+        stale: bool,
+        excused: bool,
+    ) -> Verdict:
         if reason is not None:  # in a replay the set is not true yet, not even for members
             return Verdict(VerdictKind.UNKNOWN, reason, now, fresh)
         if member:  # stale or not
             return Verdict(VerdictKind.SUPPRESSED, None, now, fresh)
-        if stale:
+        if stale and not excused:
             return Verdict(VerdictKind.UNKNOWN, Unknown.STALE, now, fresh)
-        return Verdict(VerdictKind.ALLOWED, None, now, fresh)
+        return Verdict(VerdictKind.ALLOWED, None, now, fresh, in_maintenance=excused)

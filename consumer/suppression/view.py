@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
     from consumer.domain.bucket import Entry
 
-APPLY, BEGIN, TAKE, TRIM, VOUCH, AUDIT = map(script, ("apply", "begin", "take", "trim", "vouch", "audit"))
+APPLY, BEGIN, TAKE, TRIM, VOUCH, AUDIT, WINDOW = map(
+    script, ("apply", "begin", "take", "trim", "vouch", "audit", "window")
+)
 
 MOST_RECORDS = 1000
 """Records in one call of apply.lua: Lua unpacks what they lead to onto a stack of limited size."""
@@ -111,6 +113,16 @@ class Audit:
     members_expected: int
     states: int
     states_expected: int
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A maintenance window of a bucket: begin and end by Redis's clock, and how much of it is left, in ms."""
+
+    status: Status
+    begin: int
+    end: int
+    left: int
 
 
 class View:
@@ -267,6 +279,33 @@ class View:
 
     def _vouched(self, answer: Any) -> Status:
         return Status.CHANGED if isinstance(answer, ViewDamaged) else self._status(answer[0], b"another")
+
+    def open_window(self, buckets: Iterable[int], milliseconds: int) -> dict[int, Window]:
+        """Open a maintenance window in each of these buckets that is over after so many ms; one that is open goes on.
+
+        CHANGED says that nobody vouches for the bucket on this server: it gets none.
+        """
+        assert milliseconds > 0
+        return self._windows(buckets, milliseconds)
+
+    def close_window(self, buckets: Iterable[int]) -> None:
+        """End the maintenance windows of these buckets."""
+        self._windows(buckets, 0)
+
+    def windows(self, buckets: Iterable[int]) -> dict[int, Window]:
+        """Return the maintenance window of each bucket; nothing is left of one that is not open."""
+        return self._windows(buckets, -1)
+
+    def _windows(self, buckets: Iterable[int], milliseconds: int) -> dict[int, Window]:
+        wanted = list(buckets)
+        calls = [Call(WINDOW, [meta_key(self._prefixes[b])], [self._ledger, milliseconds]) for b in wanted]
+        return dict(zip(wanted, map(self._window, run(self._client, calls)), strict=True))
+
+    def _window(self, answer: Any) -> Window:
+        if isinstance(answer, ViewDamaged):
+            return Window(Status.CHANGED, 0, 0, 0)
+        status, begin, end, left = answer
+        return Window(self._status(status, b"another"), begin, end, left)
 
     def audit(self, bucket: int, epoch: str) -> Audit:
         """Count members, records and waiting changes of a bucket of that epoch against its meta.

@@ -19,5 +19,9 @@ local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local fresh, before = math.min(tonumber(ARGV[6]), now), tonumber(m[6]) or 0
 -- Never back under one identity; but what lies ahead was written before the server's clock was set back.
 if m[4] == run and m[5] == replication and before <= now then fresh = math.max(fresh, before) end
+-- The first vouching after a silence ends a maintenance window: whoever it was opened for is back.
+if m[4] ~= run or m[5] ~= replication or now - before > 60000 then
+  redis.call('HDEL', KEYS[1], 'window_from', 'window_until')
+end
 redis.call('HSET', KEYS[1], 'run', run, 'replication', replication, 'fresh', string.format('%.0f', fresh))
 return {'OK', tonumber(m[3]), fresh}

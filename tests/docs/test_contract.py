@@ -124,6 +124,24 @@ def test_age(asked: Asked) -> None:
     assert asked.says() == ("SUPPRESSED", "UNKNOWN")
 
 
+def test_a_maintenance_window(asked: Asked) -> None:
+    """What was new enough when a window began is enough until it ends; who opted out stays so, and nothing else is."""
+    now = asked.now()
+    asked.mark(fresh=now - 400_000, window_from=now - 200_000, window_until=now + 60_000)
+    assert asked.says() == ("SUPPRESSED", "ALLOWED")
+    assert asked.says(max_staleness=100) == ("SUPPRESSED", "UNKNOWN")
+    asked.mark(fresh=now - 600_000)
+    assert asked.says() == ("SUPPRESSED", "UNKNOWN")
+    asked.mark(fresh=now - 400_000, window_until=now - 1)
+    assert asked.says() == ("SUPPRESSED", "UNKNOWN")
+    asked.mark(window_from=now + 60_000, window_until=now + 120_000)
+    assert asked.says() == ("SUPPRESSED", "UNKNOWN")
+    asked.mark(fresh=now + 60_000, window_from=now - 1000)
+    assert asked.says() == ("SUPPRESSED", "UNKNOWN")
+    asked.mark(fresh=now - 400_000, run="0" * 40)
+    assert asked.says() == ("UNKNOWN", "UNKNOWN")
+
+
 def test_errors_are_unknown(asked: Asked, redis_url: str) -> None:
     """A Redis that is away, or that refuses us, answers UNKNOWN."""
     reader = asked.client

@@ -252,6 +252,47 @@ def test_a_voucher_that_saw_the_server_before_its_restart_is_refused(own_redis: 
         assert marker(client) == [None] * 3
 
 
+def test_a_window_is_opened_where_somebody_vouches(client: redis.Redis, view: View) -> None:
+    """A maintenance window needs a bucket that is vouched for on this server; it goes on when it is opened again."""
+    other = (BUCKET + 1) % BUCKETS
+    epoch, server = filled(view, ledger(6)), view.server()
+    assert {w.status for w in view.open_window([BUCKET, other], 60_000).values()} == {Status.CHANGED}
+    view.vouch(server, server.time, {BUCKET: (epoch, 6)})
+    first = view.open_window([BUCKET], 60_000)[BUCKET]
+    assert (first.status, first.end - first.begin, first.left) == (Status.OK, 60_000, 60_000)
+    again = view.open_window([BUCKET], 120_000)[BUCKET]
+    assert (again.begin, again.left) == (first.begin, 120_000)
+    assert 0 < view.windows([BUCKET])[BUCKET].left <= 120_000
+    with pytest.raises(OtherLedger):
+        on(client, log="recreated/appliers").open_window([BUCKET], 1)
+    view.close_window([BUCKET])
+    assert view.windows([BUCKET])[BUCKET].left == 0
+    assert view.audit(BUCKET, epoch).status is Status.OK
+
+
+def test_a_window_ends_when_the_workers_are_back(client: redis.Redis, view: View) -> None:
+    """While vouching goes on a window stays; the first vouching after a minute of silence ends it."""
+    meta = meta_key(bucket_prefix(BUCKET, BUCKETS))
+    epoch, server = filled(view, ledger(6)), view.server()
+    view.vouch(server, server.time, {BUCKET: (epoch, 6)})
+    view.open_window([BUCKET], 600_000)
+    view.vouch(server, view.server().time, {BUCKET: (epoch, 6)})
+    assert view.windows([BUCKET])[BUCKET].left > 0
+    client.hset(meta, "fresh", server.time - 61_000)
+    view.vouch(server, view.server().time, {BUCKET: (epoch, 6)})
+    assert view.windows([BUCKET])[BUCKET].left == 0
+    assert not client.hexists(meta, "window_from")
+
+
+def test_a_bucket_begun_anew_has_no_window(view: View) -> None:
+    """A bucket that is replayed is UNKNOWN, window or not, and does not inherit one."""
+    epoch, server = filled(view, ledger(6)), view.server()
+    view.vouch(server, server.time, {BUCKET: (epoch, 6)})
+    view.open_window([BUCKET], 600_000)
+    view.begin(BUCKET, damaged=epoch)
+    assert view.windows([BUCKET])[BUCKET].status is Status.CHANGED
+
+
 def test_the_clock_is_the_servers(client: redis.Redis, view: View) -> None:
     """The time of the identity is the server's own, in milliseconds."""
     clock: Any = client.time()

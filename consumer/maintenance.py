@@ -1,0 +1,110 @@
+"""A planned stop of the workers: for a limited time guards accept what was vouched for before it.
+
+While no worker runs `fresh` ages, and past the age that a guard accepts everybody who is not opted out is UNKNOWN. A
+maintenance window says that these minutes are meant. What patients text meanwhile is not known to anybody, which is the
+risk that the operator takes; so each window is written down, with who and why, before it is opened, and it ends by
+itself: when its time is over, or when workers vouch again after a silence. Who is opted out stays SUPPRESSED with it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from consumer import app
+from consumer.domain.events import OperatorActionKind
+from consumer.durations import in_short
+from consumer.operators import write_down, written_down
+from consumer.suppression.view import Status, View
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from consumer.domain.events import OperatorAction
+    from consumer.settings import Settings
+    from consumer.suppression.view import Window
+
+LONGEST = 4 * 3600
+"""Seconds for which a window is opened at a time. Whoever needs more opens it again, and gives a reason again."""
+SHOWN = 10
+"""Actions of the past that are shown."""
+
+
+class NotOpened(Exception):
+    """No window could be opened: one sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Maintenance:
+    """The window of each bucket, and the last that operators did, oldest first."""
+
+    windows: Mapping[int, Window]
+    actions: Sequence[OperatorAction]
+
+    @property
+    def open(self) -> list[int]:
+        """Return the buckets whose window is open."""
+        return [bucket for bucket, window in self.windows.items() if window.left > 0]
+
+    @property
+    def seconds_left(self) -> float:
+        """Return when the last window ends by itself."""
+        return max((window.left for window in self.windows.values()), default=0) / 1000
+
+
+def begin(settings: Settings, *, seconds: int, by: str, reason: str) -> Maintenance:
+    """Open a window in every bucket that is vouched for now; one that is open gets a new end.
+
+    Raises NotOpened where nothing is vouched for, KafkaGone, TopicError, ViewUnavailable and OtherLedger.
+    """
+    view, buckets = _view(settings), range(settings.buckets)
+    if all(window.status is not Status.OK for window in view.windows(buckets).values()):
+        raise NotOpened(
+            "nothing is vouched for, so there is nothing that a window could keep: wait until the workers vouch "
+            "(`optout check` answers ALLOWED then), and open it before they are stopped"
+        )
+    done = write_down(settings, OperatorActionKind.MAINTENANCE_BEGUN, by=by, reason=reason, seconds=seconds)
+    return Maintenance(view.open_window(buckets, seconds * 1000), [done])
+
+
+def end(settings: Settings, *, by: str, reason: str) -> Maintenance:
+    """Close every window that is open. Raises KafkaGone, TopicError, ViewUnavailable and OtherLedger."""
+    view, buckets = _view(settings), range(settings.buckets)
+    found = view.windows(buckets)
+    view.close_window(buckets)  # first: this is never the dangerous direction
+    return Maintenance(found, [write_down(settings, OperatorActionKind.MAINTENANCE_ENDED, by=by, reason=reason)])
+
+
+def status(settings: Settings) -> Maintenance:
+    """Return how it stands. Raises as `end` does."""
+    return Maintenance(_view(settings).windows(range(settings.buckets)), written_down(settings)[-SHOWN:])
+
+
+def as_dict(found: Maintenance) -> dict[str, Any]:
+    """Return it as JSON has it; times in ms since the epoch."""
+    return {
+        "open": found.open,
+        "seconds_left": round(found.seconds_left, 1),
+        "actions": [asdict(action) for action in found.actions],
+    }
+
+
+def in_words(found: Maintenance) -> Iterator[str]:
+    """Return what a person reads."""
+    if found.open:
+        yield (
+            f"maintenance in {len(found.open)} of {len(found.windows)} buckets, for another "
+            f"{in_short(found.seconds_left)} at most"
+        )
+    else:
+        yield "no maintenance is going on"
+    for action in found.actions:
+        at = datetime.fromtimestamp(action.recorded_at / 1000, UTC).isoformat(" ", "seconds")
+        long = f" for {in_short(action.seconds)}" if action.seconds else ""
+        yield f"{at}  {action.action}{long} by {action.by}: {action.reason}"
+
+
+def _view(settings: Settings) -> View:
+    ledger = app.ledger_as_it_is(settings)
+    return View(app.redis_client(settings), buckets=settings.buckets, ledger=ledger.identity)
