@@ -50,6 +50,9 @@ if TYPE_CHECKING:
 
 SESSION_MS = 10_000
 """How long a dead member keeps its partitions. The client's default of 45 s would be a long time without an owner."""
+REFRESH_MS = 10_000
+"""How long inbound's new partitions may stay unknown to the group: they hold freshness back until they are read, and
+the client's default of five minutes is as long as guards wait before they answer UNKNOWN."""
 
 
 def redis_client(settings: Settings) -> redis.Redis:
@@ -209,7 +212,8 @@ def _check_buckets(settings: Settings, found: Mapping[str, int]) -> None:
 
 
 def _consumer_config(settings: Settings, group: str) -> dict[str, Any]:
-    return {"session.timeout.ms": SESSION_MS, **client_config(settings), "group.id": group}
+    ours = {"session.timeout.ms": SESSION_MS, "topic.metadata.refresh.interval.ms": REFRESH_MS}
+    return {**ours, **client_config(settings), "group.id": group}
 
 
 def client_config(settings: Settings) -> dict[str, Any]:

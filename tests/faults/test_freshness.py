@@ -1,0 +1,105 @@
+"""What inbound holds and nobody has read keeps answers from being fresh, however it came to be unread."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from confluent_kafka.admin import NewPartitions  # type: ignore[attr-defined]
+
+from consumer.guard import Unknown, VerdictKind
+from tests.parts.kafka import Kafka
+from tests.parts.system import System, inbound, wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from consumer.guard import Verdict
+
+HERE, STOPPED, FINE = "loc-1", "+12025550143", "+12025550144"
+
+
+@pytest.fixture
+def system(kafka: Kafka, redis_url: str, topic_prefix: str, tmp_path: Path) -> Iterator[System]:
+    with System(kafka.bootstrap, redis_url, topic_prefix, tmp_path, buckets=4) as system:
+        system.create_topics()
+        yield system
+
+
+def verdict(system: System, number: str = FINE) -> Verdict:
+    return system.guard().check(HERE, number)
+
+
+def is_fresh(system: System) -> bool:
+    """Whether what was known a moment ago is vouched for."""
+    age = verdict(system).age
+    return age is not None and age < 2.5
+
+
+def test_nobody_classifies(system: System) -> None:
+    """Appliers alone vouch for nothing: no partition of inbound was ever read."""
+    worker = system.start_worker("--only", "apply")
+    wait_for("begun", lambda: min(system.metas("applied").values()) == 0)
+    wait_for("said", lambda: any("freshness is held back" in event for event in worker.events()))
+    assert verdict(system).reason is Unknown.UNVOUCHED
+    system.start_worker("--only", "classify")
+    wait_for("fresh", lambda: is_fresh(system))
+    assert verdict(system).kind is VerdictKind.ALLOWED
+
+
+def test_partitions_are_added(system: System) -> None:
+    """Partitions that inbound gets while workers run hold the time back until they are read, which is soon."""
+    system.start_worker()
+    wait_for("fresh", lambda: is_fresh(system))
+    topic, before = system.topics["inbound"], len(system.ends("inbound"))
+    system.admin.create_partitions([NewPartitions(topic, before + 2)])[topic].result(10)
+    wait_for("there", lambda: len(system.ends("inbound")) == before + 2)
+    stop = system.text(inbound(HERE, STOPPED, "STOP"))
+    system.write("inbound", (before + 1, stop))
+    written = verdict(system).at or 0
+    wait_for("told of them", lambda: (verdict(system, STOPPED).fresh or 0) > written or not is_fresh(system))
+    while verdict(system, STOPPED).kind is not VerdictKind.SUPPRESSED:
+        assert (verdict(system, STOPPED).fresh or 0) <= written
+    wait_for("fresh again", lambda: is_fresh(system))
+    assert verdict(system, STOPPED).kind is VerdictKind.SUPPRESSED
+
+
+def test_a_topic_that_nobody_reads(system: System) -> None:
+    """Where appliers know of a topic that no classifier reads, nothing is vouched for until one does."""
+    second = f"{system.prefix}sms.inbound.second"
+    Kafka(system.bootstrap).create_topic(second, 2)
+    both = f"{system.topics['inbound']},{second}"
+    system.start_worker("--only", "classify")
+    applier = system.start_worker("--only", "apply", OPTOUT_INBOUND_TOPICS=both)
+    wait_for("said", lambda: any("freshness is held back" in event for event in applier.events()))
+    (line,) = [line for line in applier.log() if "freshness is held back" in line["event"]][:1]
+    assert all(second in partition for partition in line["partitions"])
+    assert verdict(system).reason is Unknown.UNVOUCHED
+    system.start_worker("--only", "classify", OPTOUT_INBOUND_TOPICS=both)
+    wait_for("fresh", lambda: is_fresh(system))
+
+
+@pytest.mark.parametrize("how", ["to the beginning", "expired"])
+def test_a_group_that_was_reset(system: System, how: str) -> None:
+    """Offsets set back, or gone, are read anew before anything is fresh, and what is read twice changes nothing."""
+    worker = system.start_worker()
+    system.send([inbound(HERE, STOPPED, "STOP"), *(inbound(HERE, FINE, "see you") for _ in range(50))])
+    wait_for("settled", system.settled)
+    assert worker.stop() == 0
+    told = len(system.read("changed"))
+    if how == "expired":
+        groups = [f"{system.group}.classify"]
+        for future in system.admin.delete_consumer_groups(groups).values():
+            future.result(10)
+    else:
+        system.commit("classify", "inbound", dict.fromkeys(system.ends("inbound"), 0))
+    before = verdict(system, STOPPED)
+    applier = system.start_worker("--only", "apply")
+    wait_for("said", lambda: any("freshness is held back" in event for event in applier.events()))
+    assert verdict(system, STOPPED).fresh == before.fresh
+    system.start_worker("--only", "classify")
+    wait_for("fresh", lambda: is_fresh(system))
+    assert verdict(system, STOPPED).kind is VerdictKind.SUPPRESSED
+    wait_for("settled", system.settled)
+    assert len(system.read("changed")) == told
