@@ -37,6 +37,7 @@ GAP_SECONDS = 10.0
 """Seconds after which a record that does not come is taken to be missing."""
 ASK_AGAIN = 0.5
 """Seconds before Redis is asked again after it could not answer."""
+AWAY = "their part of Redis is away"
 
 
 @dataclass(slots=True)
@@ -47,6 +48,7 @@ class _Reading:
     seek: bool = False
     stopped: str | None = None
     full: bool = False
+    away: bool = False
     astray_since: float | None = None
 
 
@@ -87,23 +89,23 @@ class Applier:
         self._reading: dict[Partition, _Reading] = {}
         self._paused: set[Partition] = set()
         self._begun: list[int] = []
-        self._away = False
 
     # As the listener of the inbox
 
     def assigned(self, partitions: Sequence[Partition]) -> Mapping[Partition, int]:
         """Go on where the view of each bucket stands; at 0 and paused while Redis is away."""
+        reason, starts = AWAY, {}
         try:
             starts = self._positions(partitions)
         except ViewUnavailable as problem:
-            self._leave(problem)
-            starts = dict.fromkeys(partitions, 0)
-        self._reading.update({partition: _Reading(start) for partition, start in starts.items()})
+            reason = str(problem)
+        self._reading.update({partition: _Reading(starts.get(partition, 0)) for partition in partitions})
+        self._leave([partition for partition in partitions if partition not in starts], reason)
         self._paused.difference_update(partitions)
         self._report_begun()
         self._log.info("buckets received", buckets=len(partitions), owned=len(self._reading))
         self._wake_voucher()
-        return starts
+        return {partition: self._reading[partition].position for partition in partitions}
 
     def revoked(self, partitions: Sequence[Partition], *, lost: bool) -> None:
         """Forget these buckets. Nothing is to be finished: the next owner goes on where the view stands."""
@@ -133,9 +135,10 @@ class Applier:
         """Apply until told to stop. Raises OtherLedger and KafkaGone."""
         asked_at = -math.inf
         while not stop.is_set():
-            if self._away and time.monotonic() - asked_at > ASK_AGAIN:
+            away = [partition for partition, reading in self._reading.items() if reading.away]
+            if away and time.monotonic() - asked_at > ASK_AGAIN:
                 asked_at = time.monotonic()
-                self._return()
+                self._return(away)
             self._hold(inbox)
             self._seek(inbox)
             self.step(inbox.read(MOST_RECORDS, 0.1).messages)
@@ -150,7 +153,7 @@ class Applier:
         self._paused = held
 
     def _held(self) -> set[Partition]:
-        return {p for p, reading in self._reading.items() if self._away or reading.stopped or reading.full}
+        return {p for p, reading in self._reading.items() if reading.away or reading.stopped or reading.full}
 
     def _seek(self, inbox: Inbox) -> None:
         for partition, reading in self._reading.items():
@@ -159,8 +162,6 @@ class Applier:
 
     def step(self, messages: Sequence[Message]) -> None:
         """Apply what was read, after looking at the buckets that the voucher doubts."""
-        if self._away:
-            return  # fetched before the pause: they will be read again
         try:
             self._look_at_doubted()
             parts = self._parts(messages)
@@ -168,7 +169,7 @@ class Applier:
                 self._apply(parts)
             self._report_begun()
         except ViewUnavailable as problem:
-            self._leave(problem)
+            self._leave(list(self._reading), str(problem))
         except SchemaSourceUnavailable as problem:
             self._complaints.say("applying waits for the schema registry", reason=str(problem))
             time.sleep(ASK_AGAIN)
@@ -183,8 +184,8 @@ class Applier:
             assert topic is not None and number is not None and offset is not None  # noqa: PT018 - an error has none
             partition = Partition(topic, number)
             reading = self._reading.get(partition)
-            if reading is None or reading.stopped:
-                continue
+            if reading is None or reading.stopped or reading.away:
+                continue  # away: fetched before the pause, to be read again
             part = parts.get(partition)
             if offset != (part.end if part else reading.position):
                 self._astray(partition, reading, offset, late=part is not None)
@@ -229,13 +230,15 @@ class Applier:
         ]
         results = self._view.apply(batches)
         decided: Counter[Decision] = Counter()
-        noticed = []
+        noticed, gone = [], []
         for (partition, part), applied in zip(parts.items(), results, strict=True):
-            self._go_on(partition, part.end, applied)
+            if not self._go_on(partition, part.end, applied):
+                gone.append(partition)
             counts = Counter(decision.decision for decision in applied.decisions)
             decided += counts
             if counts[Decision.CHANGED]:
                 noticed.append(partition.number)
+        self._leave(gone, AWAY)
         if noticed:
             self._notice_publisher(noticed)
         if noticed or decided[Decision.STALE]:
@@ -248,23 +251,31 @@ class Applier:
                 seconds=round(time.monotonic() - began, 4),
             )
 
-    def _go_on(self, partition: Partition, end: int, applied: Applied) -> None:
-        """Go on where the bucket stands, whatever became of the batch."""
-        bucket, position = partition.number, applied.applied
+    def _go_on(self, partition: Partition, end: int, applied: Applied) -> bool:
+        """Go on where the bucket stands, whatever became of the batch; False if it could not be asked."""
+        bucket = partition.number
+        position = None if applied.status is Status.AWAY else applied.applied
         if applied.status in (Status.MISSING, Status.DAMAGED):
-            position = self._begin(bucket, damaged=applied.epoch if applied.status is Status.DAMAGED else None)
+            epoch = applied.epoch if applied.status is Status.DAMAGED else None
+            position = self._begin({bucket: epoch}).get(bucket)
         elif applied.status is Status.REFUSED:
             self._log.warning("the view fell back; going on where it stands", bucket=bucket, at=position)
+        if position is None:
+            return False
         reading = self._reading[partition]
         reading.position = position
         reading.seek = reading.seek or position != end
         reading.full = applied.waiting > MOST_WAITING
+        return True
 
-    def _begin(self, bucket: int, *, damaged: str | None) -> int:
-        position = self._view.begin(bucket, damaged=damaged, published=self._published(bucket))
-        if position == 0:
-            self._begun.append(bucket)
-        return position
+    def _begin(self, damaged: Mapping[int, str | None]) -> dict[int, int]:
+        """Begin these buckets anew, and return where those stand that could be asked."""
+        try:
+            begun = self._view.begin_all(damaged, {bucket: self._published(bucket) for bucket in damaged})
+        except ViewUnavailable:
+            return {}  # said where it is seen that they are missing
+        self._begun += [bucket for bucket, position in begun.items() if position == 0]
+        return begun
 
     def _report_begun(self) -> None:
         if self._begun:
@@ -277,46 +288,59 @@ class Applier:
     # Where the view stands
 
     def _positions(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
-        """Return where each bucket stands, beginning those that are not there."""
+        """Return where each bucket stands that can be asked, beginning those that are not there."""
         metas = self._view.metas([partition.number for partition in partitions])
-        return {partition: self._standing(partition.number, metas[partition.number]) for partition in partitions}
+        standing = self._standing(metas)
+        return {partition: standing[partition.number] for partition in partitions if partition.number in standing}
 
-    def _standing(self, bucket: int, meta: Meta | None) -> int:
-        return meta.applied if meta else self._begin(bucket, damaged=None)
+    def _standing(self, metas: Mapping[int, Meta | None]) -> dict[int, int]:
+        begun = self._begin({bucket: None for bucket, meta in metas.items() if meta is None})
+        return {bucket: meta.applied for bucket, meta in metas.items() if meta} | begun
 
     def _look_at_doubted(self) -> None:
         doubted = self._take_doubts()
         if not doubted:
             return
-        mine = [p for p, reading in self._reading.items() if p.number in doubted and not reading.stopped]
-        metas = self._view.metas([partition.number for partition in mine])
+        mine = {p.number: p for p, r in self._reading.items() if p.number in doubted and not (r.stopped or r.away)}
+        metas = self._view.metas(list(mine))
+        standing = self._standing(metas)
+        self._leave([partition for bucket, partition in mine.items() if bucket not in standing], AWAY)
         moved = []
-        for partition in mine:
-            reading, meta = self._reading[partition], metas[partition.number]
+        for bucket, position in standing.items():
+            reading, meta = self._reading[mine[bucket]], metas[bucket]
             reading.full = meta is not None and meta.waiting > MOST_WAITING
-            position = self._standing(partition.number, meta)
             if position != reading.position:
-                moved.append(partition.number)
+                moved.append(bucket)
                 reading.position, reading.seek = position, True
         if moved:
             self._log.warning("the view of these buckets moved; reading goes on where it stands", buckets=moved)
 
-    def _leave(self, problem: ViewUnavailable) -> None:
-        if not self._away:
-            self._log.error("Redis cannot answer: applying pauses, nothing is dropped", reason=str(problem))
-        self._away = True
+    def _leave(self, partitions: Sequence[Partition], reason: str) -> None:
+        """Pause buckets that could not be asked, until they can."""
+        if not partitions:
+            return
+        left = [partition for partition in partitions if not self._reading[partition].away]
+        if left:
+            self._log.error(
+                "Redis cannot answer: applying pauses, nothing is dropped",
+                reason=reason,
+                buckets=len(left),
+                owned=len(self._reading),
+            )
+        for partition in left:
+            self._reading[partition].away = True
         # A call whose answer is lost may have been carried out: what it changed is to be told all the same.
-        self._notice_publisher([partition.number for partition in self._reading])
+        self._notice_publisher([partition.number for partition in partitions])
 
-    def _return(self) -> None:
+    def _return(self, partitions: Sequence[Partition]) -> None:
         try:
-            positions = self._positions(list(self._reading))
+            positions = self._positions(partitions)
         except ViewUnavailable:
             return
         for partition, position in positions.items():
             reading = self._reading[partition]
-            reading.position, reading.seek = position, True
-        self._away = False
-        self._report_begun()
-        self._log.info("Redis answers again: applying goes on", buckets=len(positions))
-        self._wake_voucher()
+            reading.position, reading.seek, reading.away = position, True, False
+        if positions:
+            self._report_begun()
+            self._log.info("Redis answers again: applying goes on", buckets=len(positions))
+            self._wake_voucher()

@@ -22,6 +22,8 @@ from consumer.suppression.view import Status
 from consumer.wire.errors import SchemaSourceUnavailable
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from structlog.typing import FilteringBoundLogger
 
     from consumer.kafka.inbox import CommittedReader, Inbox, Token
@@ -113,15 +115,14 @@ class Publisher:
             self._outbox.settle()
             known = due & self._known.keys()
             left = self._publish(known, token)
-            learned = self._learn(due - known)
-            left |= self._publish(learned, token)
+            left |= self._publish(self._learn(due - known), token)
         except (ViewUnavailable, SchemaSourceUnavailable, NotPublished) as problem:
             self._complaints.say("publishing waits", reason=str(problem))
             if isinstance(problem, NotPublished):
                 self._known = {}
             self.notice(sorted(due))
             return False
-        unknown = due - known - learned
+        unknown = due - self._known.keys()
         if unknown or left:
             self.notice(sorted(unknown | left))
         return not unknown
@@ -163,7 +164,7 @@ class Publisher:
         """Publish what waits in these buckets; return those that have more waiting."""
         starts = {bucket: self._known[bucket] for bucket in buckets}
         limit = max(1, MOST_CHANGES // max(1, len(starts)))
-        taken = self._view.take(starts, limit) if starts else {}
+        taken = self._take(starts, limit)
         offsets = {bucket: _up_to(one, limit) for bucket, one in taken.items() if one.status is Status.OK}
         offsets = {bucket: offset for bucket, offset in offsets.items() if offset > starts[bucket]}
         changes = [(Partition(self._ledger, bucket), change) for bucket in offsets for change in taken[bucket].changes]
@@ -179,6 +180,17 @@ class Publisher:
                 seconds = round(time.monotonic() - began, 3)
                 self._log.info("published", changes=len(changes), buckets=len(offsets), seconds=seconds)
         return {bucket for bucket in offsets if len(taken[bucket].changes) == limit}
+
+    def _take(self, starts: Mapping[int, int], limit: int) -> dict[int, Taken]:
+        """Take what waits in each bucket that can be asked; what is known of the others is to be learned anew."""
+        try:
+            taken = self._view.take(starts, limit) if starts else {}
+        except ViewUnavailable as problem:
+            self._complaints.say("publishing waits", reason=str(problem))
+            taken = {}
+        for bucket in starts.keys() - taken.keys():
+            del self._known[bucket]
+        return taken
 
 
 def _up_to(taken: Taken, limit: int) -> int:

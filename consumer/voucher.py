@@ -22,7 +22,7 @@ from consumer.suppression.scripts import ViewUnavailable
 from consumer.suppression.view import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from structlog.typing import FilteringBoundLogger
 
@@ -66,8 +66,8 @@ class Voucher:
         self._doubted: set[int] = set()
         self._lock = threading.Lock()
         self._log = log
-        self._freshness: Freshness[Partition] = Freshness()
-        self._server: Server | None = None
+        self._freshness: dict[tuple[str, str], Freshness[Partition]] = {}  # its times are of one server's clock
+        self._serving: dict[int, tuple[str, str]] = {}
         self._audited: dict[int, tuple[str, float]] = {}
         self._complaints = Complaints(log)
         self._whole = False
@@ -102,67 +102,98 @@ class Voucher:
         buckets = sorted(partition.number for partition in self._inbox.owned)
         if not buckets:
             return {}
-        server = self._view.server()
-        self._note(server)
-        metas = self._view.metas(buckets)
+        servers = self._view.servers(buckets)
+        self._note(buckets, servers)
+        metas = self._view.metas(list(servers))
         told = {bucket: self._published(bucket) for bucket in buckets}
-        whole = self._audit({bucket: meta for bucket, meta in metas.items() if meta})
-        fresh = self._time(server)
+        whole = self._audit({bucket: meta for bucket, meta in metas.items() if meta}, servers)
+        times = self._times(servers.values())
         ends = self._ends(whole, told)
-        missing = [bucket for bucket in buckets if bucket not in whole]
-        if fresh is None:
-            self._doubt(buckets)
-            return {}
-        statuses = self._view.vouch(server, fresh, {b: (whole[b].epoch, end) for b, end in ends.items()})
-        self._report(statuses, missing)
+        statuses: dict[int, Status] = {}
+        for server, fresh in times.items():
+            theirs = {b: (whole[b].epoch, end) for b, end in ends.items() if servers[b] == server}
+            statuses |= self._vouch(server, fresh, theirs)
+        self._report(statuses, [bucket for bucket in buckets if bucket not in statuses])
         return statuses
 
-    def _note(self, server: Server) -> None:
-        """Forget, under a new identity, what was counted and sampled under the last."""
-        last, self._server = self._server, server
-        if last is None or (last.run, last.replication) != (server.run, server.replication):
-            self._audited.clear()
-            self._freshness.forget()
-            if last is not None:
-                self._log.warning("Redis is another server, or the same one started again", run=server.run)
+    def _note(self, owned: Iterable[int], servers: Mapping[int, Server]) -> None:
+        """Forget, where a bucket is served by another server, what was counted and sampled under the last one.
 
-    def _audit(self, metas: Mapping[int, Meta]) -> dict[int, Meta]:
+        Of a server that is away nothing is forgotten: if it is the same when it comes back, its clock is, too.
+        """
+        last = {bucket: self._serving[bucket] for bucket in owned if bucket in self._serving}
+        new = {bucket: server.identity for bucket, server in servers.items()}
+        for bucket, identity in new.items():
+            if last.get(bucket) != identity:
+                self._audited.pop(bucket, None)
+        for run in {new[bucket][0] for bucket in last.keys() & new.keys() if last[bucket] != new[bucket]}:
+            self._log.warning("Redis is another server, or the same one started again", run=run)
+        self._serving = last | new
+        known = set(self._serving.values())
+        self._freshness = {identity: self._freshness.get(identity, Freshness()) for identity in known}
+
+    def _vouch(self, server: Server, fresh: int, ends: Mapping[int, tuple[str, int]]) -> dict[int, Status]:
+        try:
+            return self._view.vouch(server, fresh, ends)
+        except ViewUnavailable as problem:  # this server went away meanwhile; others may be there
+            self._complaints.say("not vouching: Redis cannot answer", reason=str(problem))
+            return {}
+
+    def _audit(self, metas: Mapping[int, Meta], servers: Mapping[int, Server]) -> dict[int, Meta]:
         """Count the buckets that are due, begin those anew that lost something, and return the rest."""
         whole = {}
+        gone: set[Server] = set()
         for bucket, meta in metas.items():
-            epoch, when = self._audited.get(bucket, ("", -math.inf))
-            if epoch != meta.epoch or time.monotonic() - when > AUDIT_EVERY:
-                audit = self._view.audit(bucket, meta.epoch)
-                if audit.status is Status.CHANGED:
-                    if epoch != meta.epoch:
-                        continue  # never counted in this epoch: not to be vouched for before it is
-                elif audit.status is Status.DAMAGED:
-                    self._log.error(
-                        "a bucket lost keys and is begun anew",
-                        bucket=bucket,
-                        members=audit.members,
-                        members_expected=audit.members_expected,
-                        records=audit.states,
-                        records_expected=audit.states_expected,
-                    )
-                    self._view.begin(bucket, damaged=meta.epoch, published=self._published(bucket))
-                    continue
-                else:
-                    self._audited[bucket] = (meta.epoch, time.monotonic())
-            whole[bucket] = meta
+            if servers[bucket] in gone:
+                continue
+            try:
+                if self._is_whole(bucket, meta):
+                    whole[bucket] = meta
+            except ViewUnavailable as problem:
+                gone.add(servers[bucket])
+                self._complaints.say("not vouching: Redis cannot answer", reason=str(problem))
         return whole
 
-    def _time(self, server: Server) -> int | None:
-        """Return the time up to which everything inbound held is in the ledger, by Redis's clock."""
+    def _is_whole(self, bucket: int, meta: Meta) -> bool:
+        """Count a bucket if it is due, and begin it anew if it lost something; False for one not to be vouched for."""
+        epoch, when = self._audited.get(bucket, ("", -math.inf))
+        if epoch == meta.epoch and time.monotonic() - when <= AUDIT_EVERY:
+            return True
+        audit = self._view.audit(bucket, meta.epoch)
+        if audit.status is Status.CHANGED:
+            return epoch == meta.epoch  # never counted in this epoch: not to be vouched for before it is
+        if audit.status is Status.DAMAGED:
+            self._log.error(
+                "a bucket lost keys and is begun anew",
+                bucket=bucket,
+                members=audit.members,
+                members_expected=audit.members_expected,
+                records=audit.states,
+                records_expected=audit.states_expected,
+            )
+            self._view.begin(bucket, damaged=meta.epoch, published=self._published(bucket))
+            return False
+        self._audited[bucket] = (meta.epoch, time.monotonic())
+        return True
+
+    def _times(self, servers: Iterable[Server]) -> dict[Server, int]:
+        """Return the time up to which everything inbound held is in the ledger, by the clock of each server."""
         partitions = self._offsets.partitions(self._inbound)
         committed = self._offsets.classified(partitions, self._ledger.topic_id)
         starts, ends = self._offsets.starts(partitions), self._offsets.ends(partitions)
         bounds = {partition: Bounds(starts[partition], ends[partition]) for partition in partitions}
-        fresh = self._freshness.reached(server.time, committed, bounds)
-        if fresh is None or server.time - fresh > LATE_MS:
-            held_by = [f"{topic} [{number}]" for topic, number in sorted(self._freshness.holding)[:5]]
-            self._complaints.say("freshness is held back by inbound that is not in the ledger yet", partitions=held_by)
-        return fresh
+        times = {}
+        for server in set(servers):
+            freshness = self._freshness[server.identity]
+            fresh = freshness.reached(server.time, committed, bounds)
+            if fresh is not None:
+                times[server] = fresh
+            if fresh is None or server.time - fresh > LATE_MS:
+                held_by = [f"{topic} [{number}]" for topic, number in sorted(freshness.holding)[:5]]
+                self._complaints.say(
+                    "freshness is held back by inbound that is not in the ledger yet", partitions=held_by
+                )
+        return times
 
     def _ends(self, metas: Mapping[int, Meta], published: Mapping[int, int]) -> dict[int, int]:
         """Return the ledger's end of each bucket, after checking that the ledger is what it was (L1)."""

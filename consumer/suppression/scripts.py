@@ -52,9 +52,11 @@ class Call:
 
 
 def run(client: redis.Redis, calls: Sequence[Call]) -> list[Any]:
-    """Run the calls in one round trip and return their answers in order; a damaged key's is a ViewDamaged value.
+    """Run the calls in one round trip and return their answers in order.
 
-    A script that the server has forgotten (restart, SCRIPT FLUSH) is loaded and run again. Raises ViewUnavailable.
+    A damaged key's answer is a ViewDamaged value; that of a call that could not be made a ViewUnavailable value, as
+    long as another one could: Raises ViewUnavailable if none could. A script that the server has forgotten (restart,
+    SCRIPT FLUSH) is loaded and run again.
     """
     answers = _pipelined(client, calls)
     forgotten = [i for i, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
@@ -65,7 +67,14 @@ def run(client: redis.Redis, calls: Sequence[Call]) -> list[Any]:
                 client.script_load(lost.source)
         for i, answer in zip(forgotten, _pipelined(client, [calls[i] for i in forgotten]), strict=True):
             answers[i] = answer
-    return [_checked(answer) for answer in answers]
+    return unless_all_failed([_checked(answer) for answer in answers])
+
+
+def unless_all_failed(answers: list[Any]) -> list[Any]:
+    """Return the answers. Raises ViewUnavailable where not one of them is an answer."""
+    if answers and all(isinstance(answer, ViewUnavailable) for answer in answers):
+        raise answers[0]
+    return answers
 
 
 def _pipelined(client: redis.Redis, calls: Sequence[Call]) -> list[Any]:
@@ -78,12 +87,10 @@ def _pipelined(client: redis.Redis, calls: Sequence[Call]) -> list[Any]:
 def _checked(answer: Any) -> Any:
     if isinstance(answer, ResponseError) and "WRONGTYPE" in str(answer):
         return ViewDamaged("a key of this bucket holds another type than ours")
-    if isinstance(answer, Exception):
-        raise _unavailable(answer) from None
-    return answer
+    return unavailable(answer) if isinstance(answer, Exception) else answer
 
 
-def _unavailable(error: Exception) -> ViewUnavailable:
+def unavailable(error: Exception) -> ViewUnavailable:
     """Return what is to be said of an error: its kind, and Redis's own word for it. The rest could quote a URL."""
     if isinstance(error, AuthenticationError | NoPermissionError):
         return ViewRefused("Redis refuses our user or password")
@@ -102,4 +109,4 @@ class unavailable_if_redis_fails:  # noqa: N801 - a context manager reads as a v
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         """Translate the error, if it is Redis's or the network's."""
         if isinstance(error, RedisError | OSError):
-            raise _unavailable(error) from None
+            raise unavailable(error) from None

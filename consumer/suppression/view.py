@@ -17,7 +17,16 @@ from consumer.domain.bucket import Decided, Waiting
 from consumer.domain.buckets import bucket_prefix, locations_key, meta_key, outbox_key, set_key, state_key
 from consumer.domain.events import Action
 from consumer.domain.subscription import Decision
-from consumer.suppression.scripts import Call, ViewDamaged, run, script, unavailable_if_redis_fails
+from consumer.suppression.scripts import (
+    Call,
+    ViewDamaged,
+    ViewUnavailable,
+    run,
+    script,
+    unavailable,
+    unavailable_if_redis_fails,
+    unless_all_failed,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -51,6 +60,8 @@ class Status(StrEnum):
     BEHIND = "BEHIND"
     CHANGED = "CHANGED"
     EVICTS = "EVICTS"
+    AWAY = "AWAY"
+    """The script could not be asked, where others could: the bucket's part of Redis is away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +114,11 @@ class Server:
     replication: str
     time: int
 
+    @property
+    def identity(self) -> tuple[str, str]:
+        """What tells this run of this server from every other one."""
+        return self.run, self.replication
+
 
 @dataclass(frozen=True, slots=True)
 class Audit:
@@ -128,8 +144,9 @@ class Window:
 class View:
     """The buckets of one ledger in one Redis. `ledger` is its identity: its topic's id and the group that reads it.
 
-    Every method raises ViewUnavailable when Redis cannot answer, and OtherLedger when a bucket there was made from
-    another ledger. Safe to be used by several threads.
+    Every method raises ViewUnavailable when Redis cannot answer for any of the buckets. Where it can for some, the
+    others are missing in what the method returns: whatever they were asked may have been done or not. Raises
+    OtherLedger when a bucket was made from another ledger. Safe to be used by several threads.
     """
 
     def __init__(self, client: redis.Redis, *, buckets: int, ledger: str) -> None:
@@ -138,7 +155,7 @@ class View:
         self._prefixes = [bucket_prefix(bucket, buckets) for bucket in range(buckets)]
 
     def apply(self, batches: Sequence[Batch]) -> list[Applied]:
-        """Apply one batch a bucket, all in one round trip, and return what became of each.
+        """Apply one batch a bucket, all in one round trip, and return what became of each, AWAY included.
 
         At most MOST_RECORDS records a batch: Lua unpacks them onto a stack of limited size.
         """
@@ -168,6 +185,8 @@ class View:
         return Call(APPLY, keys, [*head, *places, *records])
 
     def _applied(self, answer: Any) -> Applied:
+        if isinstance(answer, ViewUnavailable):
+            return Applied(Status.AWAY, "", 0)
         if isinstance(answer, ViewDamaged):
             return Applied(Status.DAMAGED, "", 0)
         status, epoch, applied, waiting, decisions = answer
@@ -194,15 +213,30 @@ class View:
 
         An empty `damaged` stands for the epoch that is there now: a key of another type tells nothing of its epoch.
         """
-        if damaged == "":
-            meta = self.metas([bucket])[bucket]
-            damaged = meta.epoch if meta else None
-        prefix = self._prefixes[bucket]
-        keys = [meta_key(prefix), outbox_key(prefix), locations_key(prefix)]
-        arguments = (self._ledger, secrets.token_hex(8), damaged or "", published)
-        status, epoch, applied = run(self._client, [Call(BEGIN, keys, arguments)])[0]
-        self._status(status, epoch)
-        return int(applied)
+        return self.begin_all({bucket: damaged}, {bucket: published})[bucket]
+
+    def begin_all(self, damaged: Mapping[int, str | None], published: Mapping[int, int]) -> dict[int, int]:
+        """Begin each of these buckets, all in one round trip, and return their `applied`."""
+        unread = self.metas([bucket for bucket, epoch in damaged.items() if epoch == ""])
+        calls = {}
+        for bucket, epoch in damaged.items():
+            meta = unread.get(bucket)
+            known = meta.epoch if meta else epoch
+            prefix = self._prefixes[bucket]
+            keys = [meta_key(prefix), outbox_key(prefix), locations_key(prefix)]
+            calls[bucket] = Call(
+                BEGIN, keys, (self._ledger, secrets.token_hex(8), known or "", published.get(bucket, 0))
+            )
+        begun = {}
+        for bucket, (status, epoch, applied) in self._run(calls).items():
+            self._status(status, epoch)
+            begun[bucket] = int(applied)
+        return begun
+
+    def _run(self, calls: Mapping[int, Call]) -> dict[int, Any]:
+        """Run one call a bucket and return the answers of those that answered."""
+        answers = zip(calls, run(self._client, list(calls.values())), strict=True)
+        return {bucket: answer for bucket, answer in answers if not isinstance(answer, ViewUnavailable)}
 
     def metas(self, buckets: Iterable[int]) -> dict[int, Meta | None]:
         """Return what each bucket says of itself; None for one that is not there or is not whole."""
@@ -210,15 +244,16 @@ class View:
         with unavailable_if_redis_fails(), self._client.pipeline(transaction=False) as pipeline:
             for bucket in wanted:
                 pipeline.hmget(meta_key(self._prefixes[bucket]), *_META)
-            answers = pipeline.execute(raise_on_error=False)
-        return dict(zip(wanted, map(self._meta, answers), strict=True))
+            answers = unless_all_failed([_known(answer) for answer in pipeline.execute(raise_on_error=False)])
+        return {
+            bucket: self._meta(answer)
+            for bucket, answer in zip(wanted, answers, strict=True)
+            if not isinstance(answer, ViewUnavailable)
+        }
 
     def _meta(self, answer: Any) -> Meta | None:
-        if isinstance(answer, redis.ResponseError) and "WRONGTYPE" in str(answer):
+        if answer is None:
             return None
-        if isinstance(answer, Exception):
-            with unavailable_if_redis_fails():
-                raise answer
         log, epoch, applied, published, waiting = answer[:5]
         if log is not None and log.decode(errors="replace") != self._ledger:
             self._status(b"OTHER", log)
@@ -231,12 +266,11 @@ class View:
 
     def take(self, starts: Mapping[int, int], limit: int) -> dict[int, Taken]:
         """Return what waits in each bucket from the given offset on, at most `limit` changes each, in order."""
-        calls = [
-            Call(TAKE, [meta_key(self._prefixes[b]), outbox_key(self._prefixes[b])], [self._ledger, start, limit])
+        calls = {
+            b: Call(TAKE, [meta_key(self._prefixes[b]), outbox_key(self._prefixes[b])], [self._ledger, start, limit])
             for b, start in starts.items()
-        ]
-        answers = run(self._client, calls)
-        return dict(zip(starts, map(self._taken, answers), strict=True))
+        }
+        return {b: self._taken(answer) for b, answer in self._run(calls).items()}
 
     def _taken(self, answer: Any) -> Taken:
         if isinstance(answer, ViewDamaged):
@@ -246,13 +280,16 @@ class View:
 
     def trim(self, below: Mapping[int, int]) -> None:
         """Forget the changes below the given offset of each bucket: only ever one that is committed as published."""
-        run(
-            self._client,
-            [
-                Call(TRIM, [meta_key(self._prefixes[b]), outbox_key(self._prefixes[b])], [self._ledger, offset])
+        self._run(
+            {
+                b: Call(TRIM, [meta_key(self._prefixes[b]), outbox_key(self._prefixes[b])], [self._ledger, offset])
                 for b, offset in below.items()
-            ],
+            }
         )
+
+    def servers(self, buckets: Sequence[int]) -> dict[int, Server]:
+        """Return the identity and the clock of the server that serves each bucket."""
+        return dict.fromkeys(buckets, self.server())
 
     def server(self) -> Server:
         """Return the identity and the clock of the server that answers."""
@@ -268,14 +305,13 @@ class View:
         `ends` gives epoch and ledger end of each bucket; `fresh` is in ms. The order in which the caller learned the
         three is part of the protocol: server and epochs, then `fresh`, then the ends.
         """
-        calls = [
-            Call(
+        calls = {
+            b: Call(
                 VOUCH, [meta_key(self._prefixes[b])], [self._ledger, epoch, server.run, server.replication, end, fresh]
             )
             for b, (epoch, end) in ends.items()
-        ]
-        answers = run(self._client, calls)
-        return {b: self._vouched(answer) for b, answer in zip(ends, answers, strict=True)}
+        }
+        return {b: self._vouched(answer) for b, answer in self._run(calls).items()}
 
     def _vouched(self, answer: Any) -> Status:
         return Status.CHANGED if isinstance(answer, ViewDamaged) else self._status(answer[0], b"another")
@@ -328,6 +364,13 @@ class View:
         if isinstance(answer, ViewDamaged):
             return Audit(Status.DAMAGED, 0, 0, 0, 0)
         return Audit(Status(answer[0].decode()), *answer[1:])
+
+
+def _known(answer: Any) -> Any:
+    """Return what HMGET answered: None for a key of another type than ours, ViewUnavailable for no answer."""
+    if isinstance(answer, redis.ResponseError) and "WRONGTYPE" in str(answer):
+        return None
+    return unavailable(answer) if isinstance(answer, Exception) else answer
 
 
 def _waiting(change: bytes) -> Waiting:
