@@ -28,6 +28,7 @@ from consumer.kafka.inbox import CommittedReader, Inbox
 from consumer.kafka.offsets import Offsets
 from consumer.kafka.producers import LedgerProducer, PlainOutbox, TransactionalOutbox
 from consumer.ledger import Ledger, LedgerFault
+from consumer.nodes import OneNode, cluster_at
 from consumer.ops import logs
 from consumer.ops.complaints import Complaints
 from consumer.publisher import Publisher
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
     from consumer.kafka.cluster import AdminClient
     from consumer.kafka.producers import Publishing
+    from consumer.nodes import Nodes
     from consumer.settings import Settings
     from consumer.wire.schemas import SchemaSource
 
@@ -55,31 +57,39 @@ REFRESH_MS = 10_000
 the client's default of five minutes is as long as guards wait before they answer UNKNOWN."""
 
 
-def redis_client(settings: Settings) -> redis.Redis:
-    """Return a client of the view's Redis. It connects when first used. Raises ConfigurationError."""
-    try:
+def redis_nodes(settings: Settings) -> Nodes:
+    """Return the servers that hold the view. They are connected to when first used. Raises ConfigurationError."""
+    url = settings.require_redis()
+
+    def connect(address: str) -> redis.Redis:
         client = redis.Redis.from_url(
-            settings.require_redis(),
+            address,
             socket_timeout=settings.redis_timeout,
             socket_connect_timeout=settings.redis_timeout,
             retry=Retry(NoBackoff(), 0),
         )
         client.connection_pool.make_connection()  # connects to nothing yet, but refuses options that do not exist
+        return client
+
+    cluster = settings.redis_mode == "cluster"
+    try:
+        return cluster_at(url, connect) if cluster else OneNode(connect(url))
     except (ValueError, TypeError, UnicodeError):
         # Not quoted: parts of a password could be.
         raise ConfigurationError(
-            "OPTOUT_REDIS_URL cannot be understood: write redis://user:password@host:port/0, special characters of the "
-            "password percent-encoded"
+            f"OPTOUT_REDIS_URL cannot be understood: write redis://user:password@host:port{'' if cluster else '/0'}, "
+            "special characters of the password percent-encoded"
+            + (" (a cluster has no database but 0)" if cluster else "")
         ) from None
-    return client
 
 
 def guard(settings: Settings) -> Guard:
     """Return the guard that these settings describe."""
-    redis_client(settings)  # refuses, in a sentence, what is no URL
+    redis_nodes(settings)  # refuses, in a sentence, what is no URL
     return Guard.from_url(
         settings.require_redis(),
         timeout=settings.redis_timeout,
+        cluster=settings.redis_mode == "cluster",
         buckets=settings.buckets,
         max_staleness=settings.max_staleness,
         region=settings.region,
@@ -253,7 +263,7 @@ def _apply(
     settings: Settings, admin: AdminClient, encoding: Codec, source: Ledger, confirmations: Literal["ours", "provider"]
 ) -> worker.Part:
     log = logs.logger("apply")
-    view = View(redis_client(settings), buckets=settings.buckets, ledger=source.identity)
+    view = View(redis_nodes(settings), buckets=settings.buckets, ledger=source.identity)
     _look_at_view(view, settings.buckets)
     changes = Changes(
         source,
@@ -316,7 +326,7 @@ def _look_at_view(view: View, buckets: int) -> None:
     try:
         view.metas(range(buckets))
     except ViewRefused as problem:
-        raise ConfigurationError(f"{problem}: see OPTOUT_REDIS_URL") from None
+        raise ConfigurationError(str(problem)) from None
     except ViewUnavailable:
         return  # away: the applier waits for it, and looks again with every call
 

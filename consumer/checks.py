@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 import redis
 
@@ -14,10 +15,14 @@ from consumer.kafka.cluster import partitions_by_topic
 from consumer.kafka.errors import KafkaGone
 from consumer.kafka.topics import TopicError
 from consumer.ledger import LedgerFault
+from consumer.nodes import WrongMode
 from consumer.settings import ConfigurationError, Settings, load
 from consumer.suppression.scripts import ViewUnavailable
 from consumer.suppression.view import OtherLedger, View
 from consumer.wire.errors import SchemaError, SchemaSourceUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 OLDEST_REDIS = 7
 
@@ -54,25 +59,47 @@ def _missing(settings: Settings) -> list[str]:
 
 
 def _redis_faults(settings: Settings) -> list[str]:
+    cluster = settings.redis_mode == "cluster"
+    faults: list[str] = []
     try:
-        info = app.redis_client(settings).info()
+        for node in app.redis_nodes(settings).all():
+            name = f"Redis {node.name}" if cluster else "Redis"
+            faults += _server_faults(name, node.client.info(), settings)
+            if cluster:
+                faults += _cluster_faults(name, node.client)
+    except WrongMode as problem:
+        faults.append(str(problem))
     except (redis.RedisError, OSError) as problem:
-        return [f"Redis cannot be reached ({type(problem).__name__}): is it running, and is OPTOUT_REDIS_URL right?"]
+        what = type(problem).__name__
+        faults.append(f"Redis cannot be reached ({what}): is it running, and is OPTOUT_REDIS_URL right?")
+    return faults
+
+
+def _server_faults(name: str, info: Mapping[str, Any], settings: Settings) -> list[str]:
+    if info.get("cluster_enabled") and settings.redis_mode != "cluster":
+        return ["this Redis is a node of a cluster: set OPTOUT_REDIS_MODE to cluster"]
     faults = []
     version = str(info["redis_version"])
     if int(version.split(".", maxsplit=1)[0]) < OLDEST_REDIS:
-        faults.append(f"Redis is of version {version}: {OLDEST_REDIS}.0 is the oldest that works")
+        faults.append(f"{name} is of version {version}: {OLDEST_REDIS}.0 is the oldest that works")
     if info["maxmemory_policy"] != "noeviction":
         faults.append(
-            f"Redis has maxmemory-policy {info['maxmemory_policy']}: set noeviction, an evicted set reads as allowed"
+            f"{name} has maxmemory-policy {info['maxmemory_policy']}: set noeviction, an evicted set reads as allowed"
         )
     if not info["aof_enabled"]:
         faults.append(
-            "Redis keeps no append-only file: set appendonly yes, or each restart answers UNKNOWN for a replay"
+            f"{name} keeps no append-only file: set appendonly yes, or each restart answers UNKNOWN for a replay"
         )
     if info["role"] != "master":
-        faults.append("Redis is a read-only replica: OPTOUT_REDIS_URL must name the primary")
+        faults.append(f"{name} is a read-only replica: OPTOUT_REDIS_URL must name the primary")
     return faults
+
+
+def _cluster_faults(name: str, client: redis.Redis) -> list[str]:
+    with suppress(redis.ResponseError):  # not everywhere may a client read the configuration
+        if client.config_get("cluster-require-full-coverage").get("cluster-require-full-coverage") == "yes":
+            return [f"{name} has cluster-require-full-coverage yes: set no, or a lost shard takes all others with it"]
+    return []
 
 
 def _kafka_faults(settings: Settings) -> list[str]:
@@ -101,7 +128,7 @@ def _kafka_faults(settings: Settings) -> list[str]:
             faults += str(fault).split("; ")
         if source is not None and settings.redis_url is not None:
             with suppress(ViewUnavailable):  # said already
-                View(app.redis_client(settings), buckets=settings.buckets, ledger=source.identity).metas(
+                View(app.redis_nodes(settings), buckets=settings.buckets, ledger=source.identity).metas(
                     range(settings.buckets)
                 )
     return faults

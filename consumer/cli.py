@@ -24,7 +24,7 @@ from consumer.domain.phone import NotANumber, to_e164
 from consumer.durations import Duration, in_short
 from consumer.embedded import running
 from consumer.embedded.errors import EmbeddedError
-from consumer.guard import VerdictKind
+from consumer.guard import Unknown, VerdictKind
 from consumer.history import as_dict, history, in_words
 from consumer.kafka.errors import KafkaGone
 from consumer.kafka.topics import TopicError
@@ -178,6 +178,9 @@ def check(location: str, numbers: tuple[str, ...], as_json: bool) -> int:  # noq
         except NotANumber as problem:
             raise NotANumber(f"number {place} of {len(numbers)}: {problem}") from None
     verdicts = guard.check_many(location, numbers)
+    if any(verdict.reason is Unknown.WRONG_MODE for verdict in verdicts):
+        other = "cluster" if settings.redis_mode == "standalone" else "standalone"
+        raise ConfigurationError(f"OPTOUT_REDIS_MODE is {settings.redis_mode}, and this Redis wants {other}")
     for number, verdict in zip(numbers, verdicts, strict=True):
         click.echo(json.dumps(_verdict(number, verdict)) if as_json else _verdict_line(number, verdict))
     kinds = {verdict.kind for verdict in verdicts}

@@ -86,6 +86,10 @@ class Settings(BaseSettings):
         None,
         description="The Redis that holds the suppression sets: `redis://user:password@host:port/0`, `rediss://` or `unix://`.",
     )
+    redis_mode: Literal["standalone", "cluster"] = Field(
+        "standalone",
+        description="`cluster` for a Redis Cluster: `OPTOUT_REDIS_URL` then names any of its nodes.",
+    )
     redis_timeout: float = Field(2.0, gt=0, description="Seconds to wait for Redis to connect or to answer.")
     confirmations: Literal["ours", "provider"] | None = Field(
         None,

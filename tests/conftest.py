@@ -10,6 +10,7 @@ from consumer.embedded.redis_server import RedisServer
 from tests.parts import available, selection
 from tests.parts.kafka import Kafka, KafkaCluster
 from tests.parts.redis import flush, require_empty
+from tests.parts.redis_cluster import RedisCluster
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping
@@ -84,6 +85,15 @@ def own_redis(redis_kind: str, tmp_path_factory: pytest.TempPathFactory) -> "Ite
             return servers.enter_context(server)
 
         yield make
+
+
+@pytest.fixture
+def redis_cluster(redis_kind: str, tmp_path_factory: pytest.TempPathFactory) -> "Iterator[RedisCluster]":
+    """A Redis Cluster that the test may break: three shards, each with a replica."""
+    with RedisCluster(
+        available.redis_executable(redis_kind), tmp_path_factory.mktemp(f"cluster-{redis_kind}")
+    ) as cluster:
+        yield cluster
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -15,14 +15,17 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import redis
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import MovedError, NoScriptError, RedisError, TryAgainError
 from redis.retry import Retry
 
 from consumer.domain.buckets import DEFAULT_BUCKETS, bucket_of, bucket_prefix, digits_of, is_location, meta_key, set_key
 from consumer.domain.phone import to_e164
+from consumer.nodes import WrongMode, cluster_at, nodes_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from consumer.nodes import Nodes
 
 DEFAULT_MAX_STALENESS = 300.0
 
@@ -52,6 +55,8 @@ class Unknown(StrEnum):
     """It was vouched for on another server, or before this one was started again."""
     STALE = "stale"
     """What it stands on is older than `max_staleness`: the workers are down or far behind."""
+    WRONG_MODE = "wrong mode"
+    """The server is a node of a Redis Cluster and the guard is none for clusters, or the other way round."""
 
 
 class NotAllowed(Exception):
@@ -88,12 +93,19 @@ class Verdict:
         raise TypeError("a verdict is no truth value: compare verdict.kind with VerdictKind.ALLOWED, or call require()")
 
 
+def _called(client: redis.Redis, keys: Sequence[str], members: Sequence[str]) -> Any:
+    try:
+        return client.evalsha_ro(_DIGEST, len(keys), *keys, *members)
+    except NoScriptError:  # the server has not seen it, or has forgotten it
+        return client.eval_ro(_SOURCE, len(keys), *keys, *members)
+
+
 class Guard:
     """Asks the view. One round trip for a location; nothing is cached. Safe to share among threads."""
 
     def __init__(
         self,
-        client: redis.Redis,
+        client: redis.Redis | redis.RedisCluster | Nodes,
         *,
         buckets: int = DEFAULT_BUCKETS,
         max_staleness: float | None = DEFAULT_MAX_STALENESS,
@@ -101,11 +113,12 @@ class Guard:
     ) -> None:
         """`max_staleness` in seconds; None accepts any age. `region` reads numbers without a country code.
 
-        Buckets and region must be those of the workers. Raises ValueError for an age that is no positive number.
+        Buckets and region must be those of the workers. Raises ValueError for an age that is no positive number. Of a
+        RedisCluster only its addresses and connection settings are used: primaries are asked, each once.
         """
         if max_staleness is not None and not 0 < max_staleness < math.inf:
             raise ValueError("max_staleness must be a positive number of seconds, or None to accept any age")
-        self._client = client
+        self._nodes = nodes_of(client)
         self._buckets = buckets
         self._max_staleness_ms = None if max_staleness is None else max_staleness * 1000
         self._region = region
@@ -116,20 +129,26 @@ class Guard:
         url: str,
         *,
         timeout: float = 1.0,
+        cluster: bool = False,
         buckets: int = DEFAULT_BUCKETS,
         max_staleness: float | None = DEFAULT_MAX_STALENESS,
         region: str = "US",
     ) -> Guard:
         """Return a guard for the Redis at this URL that answers within about `timeout` seconds, UNKNOWN if need be.
 
-        A connection that was closed meanwhile is made once more; a Redis that does not answer is not asked again.
+        With `cluster` it names any node of a Redis Cluster, and the others are found through it. A connection that
+        was closed meanwhile is made once more; a Redis that does not answer is not asked again.
         """
-        client = redis.Redis.from_url(
-            url,
-            socket_timeout=timeout,
-            socket_connect_timeout=timeout,
-            retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
-        )
+
+        def connect(address: str) -> redis.Redis:
+            return redis.Redis.from_url(
+                address,
+                socket_timeout=timeout,
+                socket_connect_timeout=timeout,
+                retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
+            )
+
+        client = cluster_at(url, connect) if cluster else connect(url)
         return cls(client, buckets=buckets, max_staleness=max_staleness, region=region)
 
     def check(self, location_id: str, number: str) -> Verdict:
@@ -161,6 +180,8 @@ class Guard:
         keys = (meta_key(prefix), set_key(prefix, location_id))
         try:
             answer = self._run(keys, members)
+        except (WrongMode, MovedError):  # a cluster's would have been asked for where it is
+            return [Verdict(VerdictKind.UNKNOWN, Unknown.WRONG_MODE)] * len(members)
         except redis.TimeoutError:
             return [Verdict(VerdictKind.UNKNOWN, Unknown.TIMEOUT)] * len(members)
         except (RedisError, OSError):
@@ -168,10 +189,19 @@ class Guard:
         return self._verdicts(answer)
 
     def _run(self, keys: Sequence[str], members: Sequence[str]) -> Any:
+        node = self._nodes.serving(keys[0])
         try:
-            return self._client.evalsha_ro(_DIGEST, len(keys), *keys, *members)
-        except NoScriptError:  # the server has not seen it, or has forgotten it
-            return self._client.eval_ro(_SOURCE, len(keys), *keys, *members)
+            return _called(node.client, keys, members)
+        except (RedisError, OSError) as error:
+            if not self._nodes.failed(node, error):
+                raise
+        try:  # the slot has moved: once more, where it is
+            node = self._nodes.serving(keys[0])
+            return _called(node.client, keys, members)
+        except (RedisError, OSError) as error:
+            if self._nodes.failed(node, error):
+                raise TryAgainError("the slot has moved again") from None
+            raise
 
     def _verdicts(self, answer: Any) -> list[Verdict]:
         run, replication, now, marked_run, marked_replication, fresh, members, *window = answer

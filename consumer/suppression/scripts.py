@@ -7,12 +7,22 @@ from hashlib import sha1
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from redis.exceptions import AuthenticationError, NoPermissionError, NoScriptError, RedisError, ResponseError
+from redis.exceptions import (
+    AuthenticationError,
+    MovedError,
+    NoPermissionError,
+    NoScriptError,
+    RedisError,
+    ResponseError,
+    TryAgainError,
+)
+
+from consumer.nodes import WrongMode
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-    import redis
+    from consumer.nodes import Node, Nodes
 
 
 class ViewUnavailable(Exception):
@@ -20,7 +30,11 @@ class ViewUnavailable(Exception):
 
 
 class ViewRefused(ViewUnavailable):
-    """Redis answers, and refuses our user or password: asking again will not help."""
+    """Redis answers, and refuses our user or password, or is of another kind: asking again will not help."""
+
+
+class ViewMisaddressed(ViewRefused):
+    """Redis is a cluster and we are set up for one server, or the other way round: nothing is to be done by halves."""
 
 
 class ViewDamaged(Exception):
@@ -51,37 +65,79 @@ class Call:
     arguments: Sequence[str | bytes | int]
 
 
-def run(client: redis.Redis, calls: Sequence[Call]) -> list[Any]:
-    """Run the calls in one round trip and return their answers in order.
+Command = tuple["str | bytes | int", ...]
+
+
+def run(nodes: Nodes, calls: Sequence[Call]) -> list[Any]:
+    """Run the calls, in one round trip a server, and return their answers in order.
 
     A damaged key's answer is a ViewDamaged value; that of a call that could not be made a ViewUnavailable value, as
     long as another one could: Raises ViewUnavailable if none could. A script that the server has forgotten (restart,
     SCRIPT FLUSH) is loaded and run again.
     """
-    answers = _pipelined(client, calls)
+    commands = [
+        (call.keys[0], ("EVALSHA", call.script.digest, len(call.keys), *call.keys, *call.arguments)) for call in calls
+    ]
+    answers = ask(nodes, commands)
     forgotten = [i for i, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
     if forgotten:
-        missing = {calls[i].script.digest: calls[i].script for i in forgotten}
-        with unavailable_if_redis_fails():
-            for lost in missing.values():
-                client.script_load(lost.source)
-        for i, answer in zip(forgotten, _pipelined(client, [calls[i] for i in forgotten]), strict=True):
-            answers[i] = answer
+        loaded = ask(nodes, [(calls[i].keys[0], ("SCRIPT LOAD", calls[i].script.source)) for i in forgotten])
+        again = ask(nodes, [commands[i] for i in forgotten])
+        for i, load, answer in zip(forgotten, loaded, again, strict=True):
+            answers[i] = load if isinstance(load, Exception) else answer
     return unless_all_failed([_checked(answer) for answer in answers])
 
 
 def unless_all_failed(answers: list[Any]) -> list[Any]:
-    """Return the answers. Raises ViewUnavailable where not one of them is an answer."""
+    """Return the answers. Raises ViewUnavailable where not one of them is an answer, or one is ViewMisaddressed."""
+    for answer in answers:
+        if isinstance(answer, ViewMisaddressed):
+            raise answer
     if answers and all(isinstance(answer, ViewUnavailable) for answer in answers):
         raise answers[0]
     return answers
 
 
-def _pipelined(client: redis.Redis, calls: Sequence[Call]) -> list[Any]:
-    with unavailable_if_redis_fails(), client.pipeline(transaction=False) as pipeline:
-        for call in calls:
-            pipeline.evalsha(call.script.digest, len(call.keys), *call.keys, *call.arguments)
-        return pipeline.execute(raise_on_error=False)
+def ask(nodes: Nodes, commands: Sequence[tuple[str, Command]]) -> list[Any]:
+    """Send each command to the server of its key, in one round trip a server; return the answers in order.
+
+    The answer of a command that could not be sent, or failed, is what redis-py raises for it. A slot that has moved
+    away from a server is asked for once more, where it is.
+    """
+    answers: list[Any] = [None] * len(commands)
+    left = list(range(len(commands)))
+    for _ in range(2):
+        moved = []
+        for node, places in _by_node(nodes, commands, left, answers).items():
+            for place, answer in zip(places, _pipelined(node, [commands[i][1] for i in places]), strict=True):
+                answers[place] = answer
+                if isinstance(answer, Exception) and nodes.failed(node, answer):
+                    answers[place] = TryAgainError("the slot has moved")
+                    moved.append(place)
+        left = moved
+    return answers
+
+
+def _by_node(
+    nodes: Nodes, commands: Sequence[tuple[str, Command]], places: Iterable[int], answers: list[Any]
+) -> dict[Node, list[int]]:
+    sorted_: dict[Node, list[int]] = {}
+    for place in places:
+        try:
+            sorted_.setdefault(nodes.serving(commands[place][0]), []).append(place)
+        except (RedisError, OSError) as error:
+            answers[place] = error
+    return sorted_
+
+
+def _pipelined(node: Node, commands: Sequence[Command]) -> list[Any]:
+    try:
+        with node.client.pipeline(transaction=False) as pipeline:
+            for command in commands:
+                pipeline.execute_command(*command)  # type: ignore[no-untyped-call]
+            return pipeline.execute(raise_on_error=False)
+    except (RedisError, OSError) as error:
+        return [error] * len(commands)
 
 
 def _checked(answer: Any) -> Any:
@@ -92,21 +148,13 @@ def _checked(answer: Any) -> Any:
 
 def unavailable(error: Exception) -> ViewUnavailable:
     """Return what is to be said of an error: its kind, and Redis's own word for it. The rest could quote a URL."""
+    if isinstance(error, WrongMode):
+        return ViewMisaddressed(str(error))
+    if isinstance(error, MovedError):  # a cluster's would have been asked for where it is
+        return ViewMisaddressed("this Redis is a node of a cluster: set OPTOUT_REDIS_MODE to cluster")
     if isinstance(error, AuthenticationError | NoPermissionError):
-        return ViewRefused("Redis refuses our user or password")
+        return ViewRefused("Redis refuses our user or password: see OPTOUT_REDIS_URL")
     word = str(error).partition(" ")[0] if isinstance(error, ResponseError) else ""
     if word in ("NOAUTH", "WRONGPASS", "NOPERM"):
-        return ViewRefused("Redis refuses our user or password")
+        return ViewRefused("Redis refuses our user or password: see OPTOUT_REDIS_URL")
     return ViewUnavailable(f"{type(error).__name__} {word}".strip())
-
-
-class unavailable_if_redis_fails:  # noqa: N801 - a context manager reads as a verb
-    """Turn whatever redis-py raises inside into ViewUnavailable."""
-
-    def __enter__(self) -> None:
-        """Enter the guarded block."""
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        """Translate the error, if it is Redis's or the network's."""
-        if isinstance(error, RedisError | OSError):
-            raise unavailable(error) from None

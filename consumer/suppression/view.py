@@ -17,14 +17,15 @@ from consumer.domain.bucket import Decided, Waiting
 from consumer.domain.buckets import bucket_prefix, locations_key, meta_key, outbox_key, set_key, state_key
 from consumer.domain.events import Action
 from consumer.domain.subscription import Decision
+from consumer.nodes import nodes_of
 from consumer.suppression.scripts import (
     Call,
     ViewDamaged,
     ViewUnavailable,
+    ask,
     run,
     script,
     unavailable,
-    unavailable_if_redis_fails,
     unless_all_failed,
 )
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from consumer.domain.bucket import Entry
+    from consumer.nodes import Node, Nodes
 
 APPLY, BEGIN, TAKE, TRIM, VOUCH, AUDIT, WINDOW = map(
     script, ("apply", "begin", "take", "trim", "vouch", "audit", "window")
@@ -142,15 +144,17 @@ class Window:
 
 
 class View:
-    """The buckets of one ledger in one Redis. `ledger` is its identity: its topic's id and the group that reads it.
+    """The buckets of one ledger in one Redis or Redis Cluster.
+
+    `ledger` is the ledger's identity: its topic's id and the group that reads it.
 
     Every method raises ViewUnavailable when Redis cannot answer for any of the buckets. Where it can for some, the
     others are missing in what the method returns: whatever they were asked may have been done or not. Raises
     OtherLedger when a bucket was made from another ledger. Safe to be used by several threads.
     """
 
-    def __init__(self, client: redis.Redis, *, buckets: int, ledger: str) -> None:
-        self._client = client
+    def __init__(self, client: redis.Redis | redis.RedisCluster | Nodes, *, buckets: int, ledger: str) -> None:
+        self._nodes = nodes_of(client)
         self._ledger = ledger
         self._prefixes = [bucket_prefix(bucket, buckets) for bucket in range(buckets)]
 
@@ -160,7 +164,7 @@ class View:
         At most MOST_RECORDS records a batch: Lua unpacks them onto a stack of limited size.
         """
         assert all(len(batch.entries) <= MOST_RECORDS for batch in batches)
-        answers = run(self._client, [self._apply_call(batch) for batch in batches])
+        answers = run(self._nodes, [self._apply_call(batch) for batch in batches])
         return [self._applied(answer) for answer in answers]
 
     def _apply_call(self, batch: Batch) -> Call:
@@ -235,16 +239,15 @@ class View:
 
     def _run(self, calls: Mapping[int, Call]) -> dict[int, Any]:
         """Run one call a bucket and return the answers of those that answered."""
-        answers = zip(calls, run(self._client, list(calls.values())), strict=True)
+        answers = zip(calls, run(self._nodes, list(calls.values())), strict=True)
         return {bucket: answer for bucket, answer in answers if not isinstance(answer, ViewUnavailable)}
 
     def metas(self, buckets: Iterable[int]) -> dict[int, Meta | None]:
         """Return what each bucket says of itself; None for one that is not there or is not whole."""
         wanted = list(buckets)
-        with unavailable_if_redis_fails(), self._client.pipeline(transaction=False) as pipeline:
-            for bucket in wanted:
-                pipeline.hmget(meta_key(self._prefixes[bucket]), *_META)
-            answers = unless_all_failed([_known(answer) for answer in pipeline.execute(raise_on_error=False)])
+        keys = [meta_key(self._prefixes[bucket]) for bucket in wanted]
+        asked = ask(self._nodes, [(key, ("HMGET", key, *_META)) for key in keys])
+        answers = unless_all_failed([_known(answer) for answer in asked])
         return {
             bucket: self._meta(answer)
             for bucket, answer in zip(wanted, answers, strict=True)
@@ -288,15 +291,42 @@ class View:
         )
 
     def servers(self, buckets: Sequence[int]) -> dict[int, Server]:
-        """Return the identity and the clock of the server that serves each bucket."""
-        return dict.fromkeys(buckets, self.server())
+        """Return the identity and the clock of the server that serves each bucket; each server is asked once.
 
-    def server(self) -> Server:
-        """Return the identity and the clock of the server that answers."""
-        with unavailable_if_redis_fails(), self._client.pipeline(transaction=True) as pipeline:
-            pipeline.info("server", "replication")
-            pipeline.time()
-            info, (seconds, microseconds) = pipeline.execute()
+        Which server that is, is what was last heard of the cluster, and can be wrong: after a failover, or when the
+        slot has moved. vouch.lua compares the identity with that of the server on which it runs, so being wrong costs
+        a bucket its vouching in this pass, and can never vouch for it on a server that was not asked.
+        """
+        found: dict[int, Server] = {}
+        known: dict[Node, Server | ViewUnavailable] = {}
+        problem = ViewUnavailable("no bucket")
+        for bucket in buckets:
+            try:
+                node = self._nodes.serving(meta_key(self._prefixes[bucket]))
+                server = known[node] = known.get(node) or self._identify(node)
+            except (redis.RedisError, OSError) as error:
+                server = unavailable(error)
+            if isinstance(server, ViewUnavailable):
+                problem = server
+            else:
+                found[bucket] = server
+        if not found:
+            raise problem
+        return found
+
+    def server(self, bucket: int = 0) -> Server:
+        """Return the identity and the clock of the server that serves a bucket."""
+        return self.servers([bucket])[bucket]
+
+    def _identify(self, node: Node) -> Server | ViewUnavailable:
+        try:
+            with node.client.pipeline(transaction=True) as pipeline:
+                pipeline.info("server", "replication")
+                pipeline.time()
+                info, (seconds, microseconds) = pipeline.execute()
+        except (redis.RedisError, OSError) as error:
+            self._nodes.failed(node, error)
+            return unavailable(error)
         return Server(info["run_id"], info["master_replid"], seconds * 1000 + microseconds // 1000)
 
     def vouch(self, server: Server, fresh: int, ends: Mapping[int, tuple[str, int]]) -> dict[int, Status]:
@@ -350,17 +380,15 @@ class View:
         """
         prefix = self._prefixes[bucket]
         keys = [meta_key(prefix), outbox_key(prefix), locations_key(prefix)]
-        with unavailable_if_redis_fails():
-            try:
-                members: Any = self._client.smembers(locations_key(prefix))
-            except redis.ResponseError as error:
-                if "WRONGTYPE" not in str(error):
-                    raise
-                return Audit(Status.DAMAGED, 0, 0, 0, 0)
+        (members,) = ask(self._nodes, [(locations_key(prefix), ("SMEMBERS", locations_key(prefix)))])
+        if isinstance(members, redis.ResponseError) and "WRONGTYPE" in str(members):
+            return Audit(Status.DAMAGED, 0, 0, 0, 0)
+        if isinstance(members, Exception):
+            raise unavailable(members)
         for member in members:
             location_id = member.decode()
             keys += (set_key(prefix, location_id), state_key(prefix, location_id))
-        answer = run(self._client, [Call(AUDIT, keys, [epoch, len(members)])])[0]
+        answer = run(self._nodes, [Call(AUDIT, keys, [epoch, len(members)])])[0]
         if isinstance(answer, ViewDamaged):
             return Audit(Status.DAMAGED, 0, 0, 0, 0)
         return Audit(Status(answer[0].decode()), *answer[1:])

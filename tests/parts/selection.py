@@ -15,7 +15,7 @@ LEFT_OUT = pytest.StashKey[Counter[str]]()
 WITHOUT_DOCKER = pytest.StashKey[Counter[str]]()
 
 KAFKA_FIXTURES = frozenset({"kafka", "kafka_cluster"})
-REDIS_FIXTURES = frozenset({"redis_server", "own_redis"})
+REDIS_FIXTURES = frozenset({"redis_server", "own_redis", "redis_cluster"})
 DOCKER_FIXTURES = frozenset({"containers"})
 DOCKER = "Docker"
 """The one part that may be absent everywhere, for the same paths are tested on local servers."""
