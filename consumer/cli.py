@@ -349,7 +349,7 @@ def _told_by(command: Callable[..., int]) -> Callable[..., int]:
 def maintenance_begin(seconds: int, by: str, reason: str) -> int:
     """Begin a maintenance window. It ends by itself when its time is over, or when the workers are back."""
     done = maintenance.begin(_settings(), seconds=seconds, by=by, reason=reason)
-    closed = len(done.windows) - len(done.open)
+    closed = done.buckets - len(done.open)
     click.echo(f"maintenance for {in_short(seconds)} at most, in {len(done.open)} buckets; stop the workers now")
     if closed:
         click.echo(f"{closed} buckets are not vouched for: their locations stay UNKNOWN", err=True)

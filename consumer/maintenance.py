@@ -16,6 +16,7 @@ from consumer import app
 from consumer.domain.events import OperatorActionKind
 from consumer.durations import in_short
 from consumer.operators import write_down, written_down
+from consumer.suppression.scripts import ViewUnavailable
 from consumer.suppression.view import Status, View
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class NotOpened(Exception):
 class Maintenance:
     """The window of each bucket, and the last that operators did, oldest first."""
 
+    buckets: int
     windows: Mapping[int, Window]
     actions: Sequence[OperatorAction]
 
@@ -65,20 +67,27 @@ def begin(settings: Settings, *, seconds: int, by: str, reason: str) -> Maintena
             "(`optout check` answers ALLOWED then), and open it before they are stopped"
         )
     done = write_down(settings, OperatorActionKind.MAINTENANCE_BEGUN, by=by, reason=reason, seconds=seconds)
-    return Maintenance(view.open_window(buckets, seconds * 1000), [done])
+    return Maintenance(len(buckets), view.open_window(buckets, seconds * 1000), [done])
 
 
 def end(settings: Settings, *, by: str, reason: str) -> Maintenance:
-    """Close every window that is open. Raises KafkaGone, TopicError, ViewUnavailable and OtherLedger."""
+    """Close every window that is open; return those that were.
+
+    Raises KafkaGone, TopicError, ViewUnavailable and OtherLedger.
+    """
     view, buckets = _view(settings), range(settings.buckets)
     found = view.windows(buckets)
-    view.close_window(buckets)  # first: this is never the dangerous direction
-    return Maintenance(found, [write_down(settings, OperatorActionKind.MAINTENANCE_ENDED, by=by, reason=reason)])
+    closed = view.close_window(buckets)  # before it is written down: this is never the dangerous direction
+    done = write_down(settings, OperatorActionKind.MAINTENANCE_ENDED, by=by, reason=reason)
+    if left := len(buckets) - len(closed):
+        raise ViewUnavailable(f"{left} buckets cannot be reached: a window of theirs ends when its time is over")
+    return Maintenance(len(buckets), found, [done])
 
 
 def status(settings: Settings) -> Maintenance:
     """Return how it stands. Raises as `end` does."""
-    return Maintenance(_view(settings).windows(range(settings.buckets)), written_down(settings)[-SHOWN:])
+    windows = _view(settings).windows(range(settings.buckets))
+    return Maintenance(settings.buckets, windows, written_down(settings)[-SHOWN:])
 
 
 def as_dict(found: Maintenance) -> dict[str, Any]:
@@ -94,7 +103,7 @@ def in_words(found: Maintenance) -> Iterator[str]:
     """Return what a person reads."""
     if found.open:
         yield (
-            f"maintenance in {len(found.open)} of {len(found.windows)} buckets, for another "
+            f"maintenance in {len(found.open)} of {found.buckets} buckets, for another "
             f"{in_short(found.seconds_left)} at most"
         )
     else:
@@ -107,4 +116,4 @@ def in_words(found: Maintenance) -> Iterator[str]:
 
 def _view(settings: Settings) -> View:
     ledger = app.ledger_as_it_is(settings)
-    return View(app.redis_client(settings), buckets=settings.buckets, ledger=ledger.identity)
+    return View(app.redis_nodes(settings), buckets=settings.buckets, ledger=ledger.identity)

@@ -354,18 +354,17 @@ class View:
         assert milliseconds > 0
         return self._windows(buckets, milliseconds)
 
-    def close_window(self, buckets: Iterable[int]) -> None:
-        """End the maintenance windows of these buckets."""
-        self._windows(buckets, 0)
+    def close_window(self, buckets: Iterable[int]) -> dict[int, Window]:
+        """End the maintenance windows of these buckets; return those that could be asked."""
+        return self._windows(buckets, 0)
 
     def windows(self, buckets: Iterable[int]) -> dict[int, Window]:
         """Return the maintenance window of each bucket; nothing is left of one that is not open."""
         return self._windows(buckets, -1)
 
     def _windows(self, buckets: Iterable[int], milliseconds: int) -> dict[int, Window]:
-        wanted = list(buckets)
-        calls = [Call(WINDOW, [meta_key(self._prefixes[b])], [self._ledger, milliseconds]) for b in wanted]
-        return dict(zip(wanted, map(self._window, run(self._client, calls)), strict=True))
+        calls = {b: Call(WINDOW, [meta_key(self._prefixes[b])], [self._ledger, milliseconds]) for b in buckets}
+        return {b: self._window(answer) for b, answer in self._run(calls).items()}
 
     def _window(self, answer: Any) -> Window:
         if isinstance(answer, ViewDamaged):
