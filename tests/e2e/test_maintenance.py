@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 import redis
 
+from consumer.guard import Guard, Unknown
 from tests.parts.system import wait_for
 
 if TYPE_CHECKING:
@@ -56,10 +57,11 @@ def test_it_ends_by_itself(system: System) -> None:
     """When its time is over a window is as if it had never been, with nobody to close it."""
     worker = system.start_worker()
     wait_for("ALLOWED", lambda: system.verdict("loc-1", FINE) == "ALLOWED")
-    assert system.run("maintenance", "begin", "--for", "4s", *WHY).returncode == 0
-    assert worker.stop() == 0
-    wait_for("excused", lambda: "maintenance" in verdicts(system, "1")[1], 4)
-    wait_for("over", lambda: verdicts(system, "1")[1] == "UNKNOWN  (stale)", 10)
+    assert system.run("maintenance", "begin", "--for", "15s", *WHY).returncode == 0
+    worker.kill()
+    guard = Guard(system.redis(), buckets=system.buckets, max_staleness=1)
+    wait_for("excused", lambda: guard.check("loc-1", FINE).in_maintenance, 14)
+    wait_for("over", lambda: guard.check("loc-1", FINE).reason is Unknown.STALE, 20)
 
 
 def test_nothing_to_keep(system: System) -> None:
