@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from consumer.domain.buckets import bucket_of, is_location
 from consumer.domain.event_time import event_time, requested_time
@@ -23,6 +23,7 @@ from consumer.domain.events import (
 )
 from consumer.domain.phone import NotANumber, to_e164
 from consumer.kafka.producers import Outgoing
+from consumer.letter import OUT_OF_RANGE, UNATTRIBUTABLE, UNATTRIBUTABLE_OPT_IN, kafka_time, place_of, seal
 from consumer.wire.codec import Unreadable
 
 if TYPE_CHECKING:
@@ -30,18 +31,12 @@ if TYPE_CHECKING:
 
     from consumer.domain.keywords import Keyword, Keywords
     from consumer.kafka.inbox import Message
+    from consumer.letter import DeadLetter
     from consumer.wire.codec import Codec
-
-UNATTRIBUTABLE = "unattributable-opt-out"
-"""The reason of a dead letter that somebody must look at now: a patient said STOP and nobody knows who, or to whom."""
-UNATTRIBUTABLE_OPT_IN = "unattributable-opt-in"
 
 LONGEST_BODY = 4096
 """Characters of a body that are kept as evidence: a keyword in thousands of spaces must still fit into the ledger."""
 LONGEST_WORD = 64
-
-FIRST_TIME_HEADER = "optout.first-kafka-timestamp"
-"""On a replayed dead letter: the Kafka timestamp, in ms, that the record had when it first came in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +92,7 @@ class Intake:
         except Unreadable as problem:
             return [self._dead_letter(message, problem.reason, problem)]
         except ValueError as problem:  # a value that the ledger's schema cannot hold
-            return [self._dead_letter(message, "out-of-range", problem)]
+            return [self._dead_letter(message, OUT_OF_RANGE, problem)]
 
     def _texted(self, text: InboundMessage, message: Message) -> Sequence[Outgoing]:
         keyword = self._keywords.recognise(text.body)
@@ -200,28 +195,10 @@ class Intake:
         key = subscription_key(text.location_id, text.patient_number).encode()
         return Outgoing(self._topics.reviews, key, self._codec.encode(review))
 
-    def _dead_letter(self, message: Message, reason: str, problem: Exception) -> Outgoing:
-        """Return the record as it came, with the reason in the headers that existing tools read."""
+    def _dead_letter(self, message: Message, reason: str, problem: Exception) -> DeadLetter:
         self.counts["dead_lettered"] += 1
-        self.counts[f"dead_letter:{reason}"] += 1
-        prefix = "__connect.errors."
-        headers = [
-            *((name, value) for name, value in headers_of(message) if name != FIRST_TIME_HEADER),
-            ("optout.reason", reason.encode()),
-            (FIRST_TIME_HEADER, str(kafka_time(message)).encode()),
-            (f"{prefix}topic", str(message.topic()).encode()),
-            (f"{prefix}partition", str(message.partition()).encode()),
-            (f"{prefix}offset", str(message.offset()).encode()),
-            (f"{prefix}stage", b"VALUE_CONVERTER" if isinstance(problem, Unreadable) else b"TRANSFORMATION"),
-            (f"{prefix}exception.class.name", type(problem).__name__.encode()),
-        ]
-        return Outgoing(
-            self._topics.dead_letters,
-            _bytes(message.key()),
-            _bytes(message.value()),
-            timestamp=max(0, message.timestamp()[1]),
-            headers=headers,
-        )
+        self.counts[f"dead_letter_{reason.replace('-', '_')}"] += 1
+        return seal(message, self._topics.dead_letters, reason, problem, self._now())
 
 
 def _cause(keyword: Keyword, text: InboundMessage) -> PatientKeyword:
@@ -235,24 +212,9 @@ def _cause(keyword: Keyword, text: InboundMessage) -> PatientKeyword:
     )
 
 
-def kafka_time(message: Message) -> int:
-    """Return the record's Kafka timestamp in ms, or the first one of a replayed dead letter; -1 if it has none."""
-    timestamp = int(message.timestamp()[1])
-    first = dict(headers_of(message)).get(FIRST_TIME_HEADER)
-    if first is not None and first.isdigit() and int(first[:20]) <= timestamp:  # it came in before it came again
-        return int(first[:20])
-    return timestamp
-
-
-def headers_of(message: Message) -> list[tuple[str, str | bytes | None]]:
-    """Return the record's headers, as they came."""
-    return cast("list[tuple[str, str | bytes | None]]", message.headers() or [])
-
-
 def origin_of(read: InboundMessage | OptOutRequested, message: Message) -> Origin:
     """Return where a record came from, and what its provider said of it."""
-    topic, partition, offset = message.topic(), message.partition(), message.offset()
-    assert topic is not None and partition is not None and offset is not None  # noqa: PT018 - an error has none
+    topic, partition, offset = place_of(message)
     if isinstance(read, InboundMessage):
         return Origin(
             topic=topic,
@@ -273,7 +235,3 @@ def origin_of(read: InboundMessage | OptOutRequested, message: Message) -> Origi
         received_at=read.occurred_at,
         provider=read.provider,
     )
-
-
-def _bytes(value: str | bytes | None) -> bytes | None:
-    return value.encode() if isinstance(value, str) else value

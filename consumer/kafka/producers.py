@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
@@ -27,7 +28,10 @@ Headers = Sequence[tuple[str, str | bytes | None]]
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """One record to be written. Without a partition the key decides."""
+    """One record to be written. Without a partition the key decides, without a timestamp the clock.
+
+    `source` says where it comes from, to be named where it cannot be written.
+    """
 
     topic: str
     key: bytes | None = field(repr=False)
@@ -35,6 +39,7 @@ class Outgoing:
     partition: int = -1
     timestamp: int = 0
     headers: Headers = field(default=(), repr=False)
+    source: object = None
 
 
 class NotPublished(Exception):
@@ -49,8 +54,7 @@ class LedgerProducer:
     """
 
     def __init__(self, config: Mapping[str, Any], on_error: OnError) -> None:
-        self._failed: KafkaError | None = None
-        self._refused_by = "Kafka"
+        self._failed: str | None = None
         self._on_error = on_error
         self._producer = Producer(
             {
@@ -67,14 +71,13 @@ class LedgerProducer:
 
     def _error(self, error: KafkaError) -> None:
         if triage(error) is Triage.FATAL:
-            self._failed = error
+            self._failed = self._failed or f"Kafka cannot be written to: {sentence(error)}"
         else:
             self._on_error(name_of(error), sentence(error))
 
-    def _delivered(self, error: KafkaError | None, message: Message) -> None:
+    def _delivered(self, source: object, error: KafkaError | None, message: Message) -> None:
         if error is not None:
-            self._failed = error
-            self._refused_by = message.topic() or ""
+            self._failed = self._failed or refusal(message.topic() or "", source, error)
 
     def write(self, record: Outgoing) -> None:
         """Queue a record; waits while the queue is full."""
@@ -87,13 +90,13 @@ class LedgerProducer:
                     partition=record.partition,
                     timestamp=record.timestamp,
                     headers=list(record.headers),
-                    on_delivery=self._delivered,
+                    on_delivery=partial(self._delivered, record.source),
                 )
             except BufferError:
                 self._producer.poll(0.1)
                 self._check()
             except KafkaException as problem:
-                raise KafkaGone(f"{record.topic} cannot be written to: {sentence(problem)}") from None
+                raise KafkaGone(refusal(record.topic, record.source, problem)) from None
             else:
                 return
 
@@ -111,7 +114,16 @@ class LedgerProducer:
 
     def _check(self) -> None:
         if self._failed is not None:
-            raise KafkaGone(f"{self._refused_by} cannot be written to: {sentence(self._failed)}")
+            raise KafkaGone(self._failed)
+
+
+def refusal(topic: str, source: object, problem: KafkaException | KafkaError) -> str:
+    """Return what is to be said where a topic does not take a record, and what to do where that is known."""
+    error = error_of(problem)
+    what = topic if source is None else f"{topic}, with the record of {source},"
+    if error is not None and error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+        return f"{what} cannot be written to, for the record is too large: raise max.message.bytes of {topic}"
+    return f"{what} cannot be written to: {sentence(problem)}"
 
 
 class Publishing(Protocol):

@@ -1,0 +1,203 @@
+"""A dead letter: an inbound record as it came, and in headers of ours why it was put aside.
+
+Our headers stand behind the record's own and begin with the first timestamp, so that they can be taken off again.
+Those of `__connect.errors.` are what Kafka Connect writes and what tools for dead letters read. None holds an error's
+text: it could quote a patient.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+from consumer.kafka.producers import Outgoing
+from consumer.wire.codec import Unreadable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from consumer.kafka.inbox import Message
+
+Headers = list[tuple[str, str | bytes | None]]
+
+UNATTRIBUTABLE = "unattributable-opt-out"
+"""The reason of a dead letter that somebody must look at now: a patient said STOP and nobody knows who, or to whom."""
+UNATTRIBUTABLE_OPT_IN = "unattributable-opt-in"
+OUT_OF_RANGE = "out-of-range"
+
+FIRST_TIME_HEADER = "optout.first-kafka-timestamp"
+"""The Kafka timestamp, in ms, that the record had when it first came in; -1 where it had none."""
+REASON_HEADER = "optout.reason"
+RECORDED_HEADER = "optout.recorded-at"
+"""When the letter was written, in ms, by the classifier's clock."""
+REPLAY_OF_HEADER = "optout.replay-of"
+"""On a replayed record: the letter that it was. One that becomes a letter again takes the place of that one."""
+CONNECT_HEADERS = tuple(
+    f"__connect.errors.{name}" for name in ("topic", "partition", "offset", "stage", "exception.class.name")
+)
+OURS = frozenset({FIRST_TIME_HEADER, REASON_HEADER, RECORDED_HEADER, REPLAY_OF_HEADER, *CONNECT_HEADERS})
+
+OLDEST_MS = 24 * 60 * 60 * 1000
+"""How far behind now the timestamp of a letter may lie. The broker deletes by it: an older one could go at once."""
+NEWEST_MS = 5 * 60 * 1000
+"""How far ahead of now. Brokers refuse a record that is dated an hour ahead."""
+
+
+class Place(NamedTuple):
+    """Where a record stands."""
+
+    topic: str
+    partition: int
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.topic} [{self.partition}] {self.offset}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter(Outgoing):
+    """A record on its way to the dead letters: why."""
+
+    reason: str
+    source: Place
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Letter:
+    """What the headers of a dead letter say of it. Times are in ms since the epoch.
+
+    What somebody else wrote into the topic has reason "" and no source. `size` is that of key and value, in bytes;
+    `replay_of` the letter whose replay became this one.
+    """
+
+    place: Place
+    timestamp: int
+    size: int
+    reason: str
+    source: Place | None
+    stage: str
+    exception: str
+    recorded_at: int
+    first_kafka_timestamp: int
+    replay_of: Place | None
+
+
+def seal(message: Message, topic: str, reason: str, problem: Exception, now: int) -> DeadLetter:
+    """Return the letter: the record as it came, with the reason in the headers that existing tools read.
+
+    Its timestamp is the record's own, unless that is missing, far ahead, or so old that the broker would soon delete
+    the letter: then it is now's, and the header alone keeps the record's.
+    """
+    headers, added = opened(headers_of(message))
+    source = place_of(message)
+    stage = b"VALUE_CONVERTER" if isinstance(problem, Unreadable) else b"TRANSFORMATION"
+    timestamp = int(message.timestamp()[1])
+    connect = (source.topic, source.partition, source.offset, stage.decode(), type(problem).__name__)
+    block: Headers = [
+        (FIRST_TIME_HEADER, str(kafka_time(message)).encode()),
+        (REASON_HEADER, reason.encode()),
+        (RECORDED_HEADER, str(now).encode()),
+        *((name, str(value).encode()) for name, value in zip(CONNECT_HEADERS, connect, strict=True)),
+        *((name, value) for name, value in added if name == REPLAY_OF_HEADER),
+    ]
+    return DeadLetter(
+        topic,
+        as_bytes(message.key()),
+        as_bytes(message.value()),
+        timestamp=timestamp if now - OLDEST_MS <= timestamp <= now + NEWEST_MS else 0,
+        headers=[*headers, *block],
+        reason=reason,
+        source=source,
+    )
+
+
+def opened(headers: Headers) -> tuple[Headers, Headers]:
+    """Return the record's own headers, as they were, and those that we added to it."""
+    begins = [number for number, (name, _) in enumerate(headers) if name == FIRST_TIME_HEADER]
+    if not begins or any(name not in OURS for name, _ in headers[begins[-1] :]):
+        return headers, []
+    return headers[: begins[-1]], headers[begins[-1] :]
+
+
+def replayed(message: Message) -> Headers:
+    """Return the headers with which a letter goes back to where it came from.
+
+    It came in at the latest when it was put aside: what a broken clock dated ahead must not count as newer now.
+    """
+    headers, _ = opened(headers_of(message))
+    letter = read(message)
+    known = [at for at in (letter.first_kafka_timestamp, letter.recorded_at) if at >= 0]
+    place = letter.place
+    of = f"{place.topic}:{place.partition}:{place.offset}"
+    return [*headers, (FIRST_TIME_HEADER, str(min(known, default=-1)).encode()), (REPLAY_OF_HEADER, of.encode())]
+
+
+def read(message: Message) -> Letter:
+    """Return what a record of the dead-letter topic says of itself."""
+    said = dict(opened(headers_of(message))[1])
+    topic, partition, offset, stage, exception = (_text(said.get(name)) for name in CONNECT_HEADERS)
+    recorded_at = _number(said.get(RECORDED_HEADER))
+    timestamp = int(message.timestamp()[1])
+    return Letter(
+        place=place_of(message),
+        timestamp=timestamp,
+        size=len(message.key() or b"") + len(message.value() or b""),
+        reason=_text(said.get(REASON_HEADER)),
+        source=_place(topic, partition, offset),
+        stage=stage,
+        exception=exception,
+        recorded_at=timestamp if recorded_at is None else recorded_at,
+        first_kafka_timestamp=_first(said.get(FIRST_TIME_HEADER)),
+        replay_of=_place(*_text(said.get(REPLAY_OF_HEADER)).rsplit(":", 2)),
+    )
+
+
+def superseded(letters: Iterable[Letter]) -> set[Place]:
+    """Return the letters that were replayed and came back: a newer one stands for each."""
+    return {letter.replay_of for letter in letters if letter.replay_of is not None}
+
+
+def kafka_time(message: Message) -> int:
+    """Return the record's Kafka timestamp in ms, or the first one of a replayed dead letter; -1 if it has none."""
+    timestamp = int(message.timestamp()[1])
+    first = _number(dict(headers_of(message)).get(FIRST_TIME_HEADER))
+    return first if first is not None and first <= timestamp else timestamp  # it came in before it came again
+
+
+def headers_of(message: Message) -> Headers:
+    """Return the record's headers, as they came."""
+    return list(cast("Sequence[tuple[str, str | bytes | None]]", message.headers() or ()))
+
+
+def place_of(message: Message) -> Place:
+    """Return where a record stands."""
+    topic, partition, offset = message.topic(), message.partition(), message.offset()
+    assert topic is not None and partition is not None and offset is not None  # noqa: PT018 - an error has none
+    return Place(topic, partition, offset)
+
+
+def as_bytes(value: str | bytes | None) -> bytes | None:
+    """Return a key or value as the client has it, as bytes."""
+    return value.encode() if isinstance(value, str) else value
+
+
+def _place(*parts: str) -> Place | None:
+    if len(parts) != len(Place._fields):
+        return None
+    topic, partition, offset = parts[0], _number(parts[1]), _number(parts[2])
+    return None if not topic or partition is None or offset is None else Place(topic, partition, offset)
+
+
+def _text(value: str | bytes | None) -> str:
+    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value or ""
+
+
+def _number(value: str | bytes | None) -> int | None:
+    """Return what is written in digits, and None for anything else: somebody else may have written it."""
+    digits = _text(value)
+    return int(digits[:20]) if digits.isascii() and digits.isdigit() else None
+
+
+def _first(value: str | bytes | None) -> int:
+    number = _number(value)
+    return -1 if number is None else number
