@@ -13,6 +13,7 @@ from consumer import worker
 from consumer.applier import Applier
 from consumer.changes import Changes
 from consumer.classifier import Classifier
+from consumer.domain.bad_records import BadRecords
 from consumer.domain.events import (
     ConfirmationRequested,
     KeywordRecord,
@@ -248,7 +249,13 @@ def _classify(settings: Settings, encoding: Codec, source: Ledger) -> worker.Par
 
     def run(stop: threading.Event) -> None:
         producer = LedgerProducer(client_config(settings), Complaints(log).kafka)
-        classifier = Classifier(intake=intake, producer=producer, ledger_id=source.topic_id, log=log)
+        classifier = Classifier(
+            intake=intake,
+            producer=producer,
+            ledger_id=source.topic_id,
+            log=log,
+            limits=BadRecords(settings.dead_letters_in_a_row, settings.dead_letters_share),
+        )
         inbox = Inbox(_consumer_config(settings, settings.classifiers), Complaints(log).kafka)
         inbox.subscribe(settings.inbound, classifier)
         try:

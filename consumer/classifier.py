@@ -3,6 +3,10 @@
 An inbound offset is committed only when everything below it is acknowledged in the ledger, each second or so, and the
 commit names that ledger: this is what the appliers' vouching stands on. Records that are written twice, because a crash
 came in between, do no harm.
+
+A record that nobody can read is a dead letter, acknowledged like all else before its offset is committed. Where there
+are too many (`domain/bad_records.py`) the classifier stops behind the last one: what it put aside is committed, and
+nothing behind that is touched.
 """
 
 from __future__ import annotations
@@ -11,9 +15,11 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from consumer.domain.bad_records import BadRecords
 from consumer.kafka.errors import KafkaGone
 from consumer.kafka.inbox import Partition
 from consumer.ledger import LedgerFault
+from consumer.letter import UNATTRIBUTABLE, UNATTRIBUTABLE_OPT_IN, DeadLetter
 from consumer.wire.codec import SchemaSourceUnavailable
 
 if TYPE_CHECKING:
@@ -32,12 +38,28 @@ MOST_UNACKNOWLEDGED = 20_000
 """Records that Kafka has not acknowledged above which no more is read."""
 FLUSH_ON_REVOKE = 5.0
 REGISTRY_PATIENCE = 60.0
+MOST_NAMED = 20
+"""Places that one line of the log names."""
+
+
+class TooManyDeadLetters(Exception):
+    """So much cannot be read that the process stops: what, where, and what to do."""
 
 
 class Classifier:
     """A member of the classifiers' group. A Listener of its inbox, which is handed in with `run`."""
 
-    def __init__(self, *, intake: Intake, producer: LedgerProducer, ledger_id: str, log: FilteringBoundLogger) -> None:
+    def __init__(
+        self,
+        *,
+        intake: Intake,
+        producer: LedgerProducer,
+        ledger_id: str,
+        log: FilteringBoundLogger,
+        limits: BadRecords | None = None,
+    ) -> None:
+        self._limits = limits or BadRecords()
+        self._unattributed: list[str] = []
         self._ledger_id = ledger_id
         self._intake = intake
         self._producer = producer
@@ -95,8 +117,22 @@ class Classifier:
     # The loop
 
     def run(self, inbox: Inbox, stop: threading.Event) -> None:
-        """Classify until told to stop. Raises KafkaGone and LedgerFault."""
+        """Classify until told to stop. Raises KafkaGone, LedgerFault and TooManyDeadLetters."""
         self._inbox, self._stop = inbox, stop
+        try:
+            self._go_round(inbox, stop)
+        except TooManyDeadLetters:
+            self._finish()
+            raise
+        self._finish()
+
+    def _finish(self) -> None:
+        """Commit all that is written."""
+        if self._producer.flush(FLUSH_ON_REVOKE):
+            self._commit(list(self._positions))
+        self._report()
+
+    def _go_round(self, inbox: Inbox, stop: threading.Event) -> None:
         due = time.monotonic()
         busy = False
         while not stop.is_set():
@@ -108,8 +144,6 @@ class Classifier:
             if time.monotonic() >= due:
                 self.commit()
                 due = time.monotonic() + COMMIT_EVERY
-        if self._producer.flush(FLUSH_ON_REVOKE):
-            self._commit(list(self._positions))
 
     def _hold_back(self, inbox: Inbox) -> None:
         """Read no more while Kafka does not acknowledge; the group keeps us, for we go on polling."""
@@ -124,7 +158,7 @@ class Classifier:
             self._paused = set()
 
     def step(self, read: Read) -> None:
-        """Write what these messages become, and move the positions behind them."""
+        """Write what these messages become, and move the positions behind them. Raises TooManyDeadLetters."""
         for message in read.messages:
             topic, number, offset = message.topic(), message.partition(), message.offset()
             assert topic is not None and number is not None and offset is not None  # noqa: PT018 - an error has none
@@ -134,12 +168,29 @@ class Classifier:
             records = self._records(message)
             if records is None:
                 return
+            self._limits.read += 1
             for record in records:
                 self._producer.write(record)
             self._positions[partition] = offset + 1
+            if records and isinstance(records[0], DeadLetter):
+                self._put_aside(records[0])
         for partition, end in read.ends.items():
             if partition in self._positions:  # past the control records of transactional producers, too
                 self._positions[partition] = max(end, self._positions[partition])
+
+    def _put_aside(self, letter: DeadLetter) -> None:
+        """Remember what log and limits must know of a letter. Raises TooManyDeadLetters."""
+        if letter.reason == UNATTRIBUTABLE:
+            self._unattributed.append(str(letter.source))
+        if letter.reason in (UNATTRIBUTABLE, UNATTRIBUTABLE_OPT_IN):
+            return
+        if too_much := self._limits.add(letter.reason):
+            raise TooManyDeadLetters(
+                f"{letter.source.topic} [{letter.source.partition}] stops behind offset {letter.source.offset}: "
+                f"{too_much}; they are in {letter.topic} (`optout dead-letters list`), and a STOP among them is not in "
+                "force: repair what writes them, or upgrade this worker if it lacks their schema, then start it and "
+                "replay them; to go on before that, raise the limit"
+            )
 
     def _records(self, message: Message) -> Sequence[Outgoing] | None:
         """Return what a message becomes, waiting for a schema registry that is away; None if told to stop meanwhile."""
@@ -174,4 +225,11 @@ class Classifier:
         if counts["dead_lettered"]:
             # What is in there is not in force: a STOP among it does not hold until somebody replays it.
             self._log.error("records went to the dead-letter topic: look at them now", count=counts["dead_lettered"])
+        if self._unattributed:
+            self._log.error(
+                "opt-outs that nobody can be named for are not in force: find out whose they are",
+                count=len(self._unattributed),
+                where=self._unattributed[:MOST_NAMED],
+            )
+        self._unattributed.clear()
         counts.clear()

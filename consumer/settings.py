@@ -21,6 +21,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from consumer.domain.bad_records import IN_A_ROW, SHARE
 from consumer.domain.buckets import DEFAULT_BUCKETS
 from consumer.domain.phone import is_region
 from consumer.guard.guard import DEFAULT_MAX_STALENESS
@@ -113,6 +114,19 @@ class Settings(BaseSettings):
     )
     operator_action_topic: str = Field(
         "sms.operator-action", description="Topic of what operators did: maintenance windows, rebuilds."
+    )
+    dead_letters_in_a_row: int | None = Field(
+        IN_A_ROW,
+        ge=1,
+        description="The worker stops at so many records in a row that cannot be read; `none` lifts the limit.",
+    )
+    dead_letters_share: float | None = Field(
+        SHARE,
+        gt=0,
+        le=1,
+        allow_inf_nan=False,
+        description="The worker stops where more than this share of the last 1,000 records cannot be read; `none` "
+        "lifts the limit.",
     )
     buckets: int = Field(
         DEFAULT_BUCKETS, ge=1, le=4096, description="Partitions of the ledger; never changed afterwards."

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from consumer.classifier import TooManyDeadLetters
 from consumer.kafka.errors import KafkaGone
 from consumer.ledger import LedgerFault
 from consumer.suppression.view import OtherLedger
@@ -28,7 +29,7 @@ class PartFailed(Exception):
     """One of the parts that run beside each other failed; it has said why."""
 
 
-SPOKEN = (KafkaGone, LedgerFault, OtherLedger, PartFailed, SchemaSourceUnavailable)
+SPOKEN = (KafkaGone, LedgerFault, OtherLedger, PartFailed, SchemaSourceUnavailable, TooManyDeadLetters)
 """Failures that say in one sentence what is wrong and what to do."""
 
 

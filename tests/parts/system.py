@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from confluent_kafka import Message
     from structlog.typing import FilteringBoundLogger
 
+    from consumer.domain.bad_records import BadRecords
     from consumer.kafka.producers import Publishing
 
 TOPICS = {
@@ -545,7 +546,14 @@ class Applying:
 class Classifying:
     """A classifier in this process, moved by hand."""
 
-    def __init__(self, system: System, *topics: str, now: Callable[[], int] | None = None) -> None:
+    def __init__(
+        self,
+        system: System,
+        *topics: str,
+        now: Callable[[], int] | None = None,
+        region: str = "US",
+        limits: BadRecords | None = None,
+    ) -> None:
         self.logger = CapturingLogger()
         intake = Intake(
             codec=system.codec,
@@ -557,7 +565,7 @@ class Classifying:
                 requests=system.topics["requests"],
             ),
             buckets=system.buckets,
-            region="US",
+            region=region,
             **({} if now is None else {"now": now}),
         )
         self.producer = LedgerProducer(system.client(), lambda *_: None)
@@ -566,6 +574,7 @@ class Classifying:
             producer=self.producer,
             ledger_id=system.ledger.topic_id,
             log=cast("FilteringBoundLogger", self.logger),
+            limits=limits,
         )
         self.inbox = Inbox(system.client() | {"group.id": f"{system.group}.classify"}, lambda *_: None)
         self.inbox.subscribe(topics or [system.topics["inbound"]], self.classifier)
