@@ -24,7 +24,11 @@ from consumer.wire.errors import SchemaError, SchemaSourceUnavailable
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from consumer.kafka.cluster import AdminClient
+
 OLDEST_REDIS = 7
+ROOM_FOR_HEADERS = 4096
+"""Bytes that the headers of a dead letter take at most, and a few to spare."""
 
 FAULTS = (KafkaGone, LedgerFault, OtherLedger, SchemaError, SchemaSourceUnavailable, TopicError, ViewUnavailable)
 
@@ -117,6 +121,7 @@ def _kafka_faults(settings: Settings) -> list[str]:
                     f"{spec.name} has message.timestamp.type={kind}: set LogAppendTime, or a wrong clock decides "
                     "whether a STOP or a START came last"
                 )
+    faults += _size_faults(settings, admin, known)
     decoding = app.codec(settings)
     if settings.schema_registry_url is not None:
         decoding.prepare(KeywordRecord, ReviewRequested, SubscriptionChanged, ConfirmationRequested)
@@ -132,3 +137,21 @@ def _kafka_faults(settings: Settings) -> list[str]:
                     range(settings.buckets)
                 )
     return faults
+
+
+def _size_faults(settings: Settings, admin: AdminClient, known: Mapping[str, int]) -> list[str]:
+    """Return a sentence for each topic with records that would not fit, with our headers, into a dead letter."""
+    if settings.dead_letter_topic not in known:
+        return []
+    limits = {
+        name: int(topics.topic_configs(admin, name)["max.message.bytes"])
+        for name in (settings.dead_letter_topic, *settings.inbound)
+        if name in known
+    }
+    fits = limits.pop(settings.dead_letter_topic) - ROOM_FOR_HEADERS
+    return [
+        f"{name} takes records of {limit} bytes, and {settings.dead_letter_topic} would not take each of them with our "
+        f"headers: set max.message.bytes={limit + ROOM_FOR_HEADERS} there, or one that cannot be read stops the worker"
+        for name, limit in limits.items()
+        if limit > fits
+    ]
