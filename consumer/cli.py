@@ -18,6 +18,8 @@ import click
 
 from consumer import app, maintenance
 from consumer.checks import check_config
+from consumer.dead_letters.commands import dead_letters
+from consumer.dead_letters.reading import DeadLetterFault
 from consumer.domain.buckets import is_location
 from consumer.domain.keywords import Keywords
 from consumer.domain.phone import NotANumber, to_e164
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from consumer.settings import Settings
 
 FAILED = (
+    DeadLetterFault,
     EmbeddedError,
     KafkaGone,
     LedgerFault,
@@ -105,13 +108,15 @@ def _say(sentences: str, code: int) -> int:
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="sms-optout", prog_name="optout")
-def optout() -> None:
+@click.pass_context
+def optout(context: click.Context) -> None:
     """Keep a patient's STOP: no message passes from the location that it was sent to, until the patient texts START.
 
     Settings come from the environment (OPTOUT_REDIS_URL, OPTOUT_KAFKA_BOOTSTRAP_SERVERS, ...) or from the TOML file
     that OPTOUT_CONFIG_FILE names; README.md lists them all.
     """
     logs.configure("warning")
+    context.obj = _settings  # for commands that stand in a file of their own
 
 
 def _settings() -> Settings:
@@ -376,6 +381,9 @@ def maintenance_status(as_json: bool) -> int:  # noqa: FBT001 - click's
     for line in maintenance.in_words(found):
         click.echo(line)
     return 0
+
+
+optout.add_command(dead_letters)
 
 
 @optout.command("dev")

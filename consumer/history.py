@@ -8,7 +8,6 @@ bucket, so that nothing behind it is in force, and the history ends there, too.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from consumer import app
@@ -16,6 +15,7 @@ from consumer.domain.buckets import bucket_of, digits_of
 from consumer.domain.events import Action, Source, Status
 from consumer.domain.phone import to_e164
 from consumer.domain.subscription import Decision, decide
+from consumer.domain.words import at
 from consumer.kafka.inbox import Partition
 from consumer.kafka.reader import Reader
 from consumer.ledger import LedgerFault, StoppedBucket
@@ -125,7 +125,7 @@ def in_words(found: History) -> Iterator[str]:
         else:
             yield f"{who}: no keyword was ever recorded, so the patient is opted in"
         return
-    since = f" since {_at(found.state.since)}, by {_word(found.state.keyword)}" if found.state.version else ""
+    since = f" since {at(found.state.since)}, by {_word(found.state.keyword)}" if found.state.version else ""
     yield f"{who}: {'opted out' if found.opted_out else 'opted in'}{since}"
     if found.opted_out:
         yield f"{STAFF_SENTENCE}."
@@ -134,7 +134,7 @@ def in_words(found: History) -> Iterator[str]:
     for step in found.steps:
         cause, place = step.record.cause, step.position
         yield (
-            f"{_at(step.record.event_time):27} {_word(cause.keyword):13} {_SOURCES[cause.source]:13} "
+            f"{at(step.record.event_time):27} {_word(cause.keyword):13} {_SOURCES[cause.source]:13} "
             f"{_done(step):25} [{place.partition}] {place.offset}"
         )
 
@@ -144,7 +144,6 @@ _SOURCES = {
     Source.IMPORT: "an import",
     Source.PROVIDER_BLOCK: "the provider",
 }
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LONGEST_WORD = 13
 
 
@@ -161,10 +160,3 @@ def _done(step: Step) -> str:
         status = "opted out" if step.record.cause.action is Action.OPT_OUT else "opted in"
         return f"{status} (version {step.version})"
     return "nothing: it stood so" if step.decision is Decision.UNCHANGED else "nothing: it is not newer"
-
-
-def _at(milliseconds: int) -> str:
-    try:
-        return (_EPOCH + timedelta(milliseconds=milliseconds)).isoformat(" ", "milliseconds").replace("+00:00", " UTC")
-    except OverflowError:  # an import's date can be anything
-        return f"{milliseconds} ms since 1970"

@@ -1,4 +1,4 @@
-"""Reads partitions from their beginning, outside of any group: for whoever looks and takes no part."""
+"""Reads partitions from an offset on, or from their beginning, outside of any group: for whoever takes no part."""
 
 from __future__ import annotations
 
@@ -24,19 +24,28 @@ BATCH = 500
 class Reader:
     """Reads these partitions as a read_committed reader does. It commits nothing, and nobody waits for it.
 
-    `patience` is for how many seconds Kafka may have nothing to say while there is more to be read. Raises KafkaGone
-    for settings that the client refuses.
+    Each from its first record on, or from the first at or above an offset in `begin`. `patience` is for how many
+    seconds Kafka may have nothing to say while there is more to be read. Raises KafkaGone for settings that the client
+    refuses.
     """
 
-    def __init__(self, config: Mapping[str, Any], partitions: Iterable[Partition], *, patience: float = 10.0) -> None:
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        partitions: Iterable[Partition],
+        *,
+        begin: Mapping[Partition, int] | None = None,
+        patience: float = 10.0,
+    ) -> None:
         self._patience = patience
-        self._reached = dict.fromkeys(partitions, 0)
+        self._reached = {partition: (begin or {}).get(partition, 0) for partition in partitions}
         settings = {
             **without(config, PRODUCERS_ONLY),
             "group.id": "optout-reader",  # the client asks for one; it joins none
             "enable.auto.commit": False,
             "enable.partition.eof": True,
             "isolation.level": "read_committed",
+            "auto.offset.reset": "earliest",  # where what stood at an offset is gone
             "fetch.queue.backoff.ms": 5,
             "fetch.wait.max.ms": 10,  # a broker answers in turn: a fetch that waits holds up the question for ends
         }
@@ -46,7 +55,9 @@ class Reader:
             raise KafkaGone(
                 f"the Kafka client refuses its settings ({sentence(problem)}): see OPTOUT_KAFKA_*"
             ) from None
-        self._consumer.assign([TopicPartition(p.topic, p.number, OFFSET_BEGINNING) for p in self._reached])
+        self._consumer.assign(
+            [TopicPartition(p.topic, p.number, offset or OFFSET_BEGINNING) for p, offset in self._reached.items()]
+        )
 
     def bounds(self, partition: Partition) -> tuple[int, int]:
         """Return the partition's first offset and its end, as they are now. Raises KafkaGone."""

@@ -1,0 +1,222 @@
+"""Records that cannot be read or attributed, on a real Kafka: kept as they came, limited, sent back without harm."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from confluent_kafka import Producer
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType  # type: ignore[attr-defined]
+
+from consumer import letter
+from consumer.classifier import TooManyDeadLetters
+from consumer.domain.bad_records import BadRecords
+from consumer.kafka.errors import KafkaGone
+from tests.parts import oracle
+from tests.parts.kafka import Kafka
+from tests.parts.system import Classifying, System, inbound
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from confluent_kafka import Message
+
+NOWHERE = "redis://127.0.0.1:1/0"
+PATIENT = "+12025550143"
+BRITISH = "07700 900123"
+BRITAIN = "+447700900123"
+"""A number that is one with OPTOUT_REGION=GB, and none with US."""
+GARBAGE = b"\xffno record"
+BROKERS_LIMIT = 1_048_588
+"""The broker's own max.message.bytes."""
+
+
+@pytest.fixture
+def system(kafka: Kafka, topic_prefix: str, tmp_path: Path) -> Iterator[System]:
+    """Topics of its own, inbound with the producer's time, and no worker."""
+    with System(kafka.bootstrap, NOWHERE, topic_prefix, tmp_path, buckets=2) as deployment:
+        deployment.make_topics(inbound=1, requests=1, ledger=2, reviews=1)
+        kafka.create_topic(deployment.topics["dead"], 2, {"max.message.bytes": "2097152"})
+        yield deployment
+
+
+def now() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def produce(system: System, *records: dict[str, Any], role: str = "inbound") -> None:
+    """Write records as some other client would: key, value, headers, timestamp, and whatever else there is."""
+    producer = Producer({"bootstrap.servers": system.bootstrap, "message.max.bytes": 16_000_000})
+    for record in records:
+        producer.produce(system.topics[role], **record)
+    assert producer.flush(30) == 0
+
+
+def read_all(system: System, classifier: Classifying) -> None:
+    classifier.until(lambda: system.committed("classify", "inbound") == system.ends("inbound"))
+
+
+def letters(system: System) -> list[Message]:
+    """Return the dead letters in the order of the records that they were."""
+    return sorted(system.messages("dead"), key=lambda message: int(header(message, "__connect.errors.offset")))
+
+
+def header(message: Message, name: str) -> str:
+    (*_, value) = (value for key, value in letter.headers_of(message) if key == name)
+    assert isinstance(value, bytes)
+    return value.decode()
+
+
+def test_a_letter_is_the_record_as_it_came(system: System) -> None:
+    """Bytes, key, headers and timestamp are the record's own, whatever they are, and the reason stands behind them."""
+    at = now() - 60_000
+    text = system.text(inbound("", PATIENT, "STOP"))
+    odd: list[dict[str, Any]] = [
+        {"value": GARBAGE, "key": b"k", "headers": [("trace", b"1")], "timestamp": at},
+        {"value": None, "key": b"deleted", "timestamp": at},
+        {"value": b"", "key": None, "timestamp": at},
+        {"value": GARBAGE, "key": b"\xff\xfe\x00not text", "timestamp": at},
+        {"value": GARBAGE, "headers": [("a", b"1"), ("b", None), ("a", b"2"), ("", b""), ("a", b"1")], "timestamp": at},
+        {"value": GARBAGE, "headers": [("\u00fcber", b"\xff"), ("__connect.errors.topic", b"theirs")], "timestamp": at},
+        {"value": os.urandom(900_000), "key": os.urandom(1000), "timestamp": at},
+        {"value": text, "key": b"k", "headers": [("x", None)], "timestamp": at},
+    ]
+    produce(system, *odd)
+    came = system.messages("inbound")
+    classifier = Classifying(system)
+    read_all(system, classifier)
+    kept = letters(system)
+    assert len(kept) == len(came) == len(odd)
+    for before, after in zip(came, kept, strict=True):
+        assert (after.key(), after.value(), after.timestamp()) == (before.key(), before.value(), before.timestamp())
+        theirs, ours = letter.opened(letter.headers_of(after))
+        assert theirs == letter.headers_of(before)
+        said = {key: value for key, value in ours if key != letter.RECORDED_HEADER}
+        assert said == {
+            "optout.first-kafka-timestamp": str(at).encode(),
+            "optout.reason": header(after, "optout.reason").encode(),
+            "__connect.errors.topic": system.topics["inbound"].encode(),
+            "__connect.errors.partition": b"0",
+            "__connect.errors.offset": str(before.offset()).encode(),
+            "__connect.errors.stage": header(after, "__connect.errors.stage").encode(),
+            "__connect.errors.exception.class.name": header(after, "__connect.errors.exception.class.name").encode(),
+        }
+        assert len(ours) == len(said) + 1
+    assert [header(message, "optout.reason") for message in kept] == [
+        *("not-framed", "no-value", "not-framed", "not-framed", "not-framed", "not-framed"),
+        header(kept[6], "optout.reason"),  # as the random bytes have it
+        "unattributable-opt-out",
+    ]
+    assert header(kept[0], "__connect.errors.stage") == "VALUE_CONVERTER"
+    assert header(kept[7], "__connect.errors.stage") == "TRANSFORMATION"
+    classifier.die()
+
+
+def test_a_letter_outlives_a_date_that_would_delete_it(system: System) -> None:
+    """A record of long ago, or of the future, is dated now as a letter, for brokers delete by date; a header has its own."""
+    Kafka(system.bootstrap).create_topic(
+        system.topics["inbound"] + ".wild", 1, {"message.timestamp.after.max.ms": str(2**62)}
+    )
+    system.topics["inbound"] += ".wild"
+    dates = [1, 1_000_000_000_000, now() + 100 * 24 * 3600 * 1000]
+    produce(system, *({"value": GARBAGE, "timestamp": date} for date in dates))
+    began = now()
+    classifier = Classifying(system)
+    read_all(system, classifier)
+    kept = letters(system)
+    assert [int(header(message, "optout.first-kafka-timestamp")) for message in kept] == dates
+    assert all(began - 1000 <= message.timestamp()[1] <= now() + 1000 for message in kept)
+    classifier.die()
+
+
+def test_a_letter_that_is_too_large_stops_in_words(system: System) -> None:
+    """Where the topic takes no letter of that size nothing is dropped or committed, and once it does all goes on."""
+    topic = f"{system.topics['dead']}.small"
+    Kafka(system.bootstrap).create_topic(topic, 1)
+    system.topics["dead"] = topic
+    largest = BROKERS_LIMIT - 100
+    produce(system, {"value": b"\xff" + os.urandom(largest - 1)}, {"value": system.text(inbound("l", PATIENT, "STOP"))})
+    classifier = Classifying(system)
+    with pytest.raises(
+        KafkaGone, match=r"with the record of \S+inbound \[0\] 0, .*too large: raise max.message.bytes of \S+small"
+    ):
+        classifier.until(lambda: False)
+    assert system.committed("classify", "inbound")[0] <= 0
+    with pytest.raises(KafkaGone):
+        classifier.die()
+    configure(system, topic, "max.message.bytes", str(2 * BROKERS_LIMIT))
+    heir = Classifying(system)
+    read_all(system, heir)
+    assert [len(message.value() or b"") for message in system.messages("dead")] == [largest]
+    assert {written.record["keyword"] for written in system.read("ledger")} == {"STOP"}  # it may be written twice
+    heir.die()
+
+
+def configure(system: System, topic: str, name: str, value: str) -> None:
+    """Change a topic's setting, as an operator would."""
+    entry = ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
+    system.admin.incremental_alter_configs([resource])[resource].result(10)
+
+
+def test_a_run_of_unreadable_records_stops_in_words(system: System) -> None:
+    """At the limit the classifier ends; letters up to there are committed, what lies behind is for the next one."""
+    stop = {"value": system.text(inbound("loc-1", PATIENT, "STOP"))}
+    lost = {"value": system.text(inbound("", PATIENT, "STOP"))}
+    bad = {"value": GARBAGE}
+    produce(system, bad, bad, stop, *[bad] * 2, lost, *[bad] * 3, stop, bad)
+    classifier = Classifying(system, limits=BadRecords(in_a_row=3))
+    with pytest.raises(
+        TooManyDeadLetters,
+        match=r"inbound \[0\] stops behind offset 8: 3 records in a row cannot be read \(not-framed 3\), as OPTOUT_",
+    ):
+        classifier.until(lambda: False)
+    classifier.die()
+    assert system.committed("classify", "inbound") == {0: 9}
+    assert len(letters(system)) == 8
+    said = [call for call in classifier.logger.calls if call.method_name == "error"]
+    assert [(call.args[0], call.kwargs.get("where")) for call in said] == [
+        ("records went to the dead-letter topic: look at them now", None),
+        (
+            "opt-outs that nobody can be named for are not in force: find out whose they are",
+            [f"{system.topics['inbound']} [0] 5"],
+        ),
+    ]
+    heir = Classifying(system, limits=BadRecords(in_a_row=3))
+    read_all(system, heir)
+    assert (len(letters(system)), len(system.read("ledger"))) == (9, 2)
+    heir.die()
+
+
+def test_a_replay_counts_from_the_first_time(system: System) -> None:
+    """A replayed STOP older than a START changes nothing, one that is newer holds, and a second replay changes nothing.
+
+    By the broker's time and by the producer's.
+    """
+    for kind in ("CreateTime", "LogAppendTime"):
+        configure(system, system.topics["inbound"], "message.timestamp.type", kind)
+        sent = now()
+        texts = [
+            (f"older {kind}", "STOP", sent - 9000),
+            (f"newer {kind}", "STOP", sent + 60_000),  # the provider's clock is ahead: Kafka's time decides
+            (f"newer {kind}", "START", sent - 9000),
+        ]
+        produce(system, *({"value": system.text(inbound(to, BRITISH, word, received_at=at))} for to, word, at in texts))
+        abroad = Classifying(system)
+        read_all(system, abroad)
+        abroad.die()
+        time.sleep(0.1)
+        produce(system, {"value": system.text(inbound(f"older {kind}", BRITISH, "START"))})
+        home = Classifying(system, region="GB")
+        read_all(system, home)
+        for _ in range(2):
+            done = system.run("dead-letters", "replay", "--all", "--yes")
+            assert (done.returncode, done.stderr) == (0, "")
+            read_all(system, home)
+        home.die()
+    changes = oracle.changes_of(system.read("ledger"))
+    assert oracle.members_of(changes) == {(f"newer {kind}", BRITAIN) for kind in ("CreateTime", "LogAppendTime")}
+    assert not {change.location for change in changes if "older" in change.location}
