@@ -29,10 +29,11 @@ def event_time(action: Action, received_at: int, kafka_timestamp: int, now: int)
     """Return when this keyword counts as sent, or None for an opt-in whose date cannot be right (it goes to review).
 
     All three are milliseconds since the epoch; `now` is the classifier's own clock. A record without a Kafka
-    timestamp has a negative one: the classifier's clock stands in for it.
+    timestamp has a negative one: the classifier's clock stands in for it, but not for an opt-in that the provider dates
+    ahead. Nothing would say then that a STOP which was read before it was not sent after it.
     """
     if kafka_timestamp < 0:
-        kafka_timestamp = now
+        kafka_timestamp = max(now, received_at) if action is Action.OPT_IN else now
     late = kafka_timestamp - received_at > IMPLAUSIBLE_AGE_MS
     if action is Action.OPT_OUT:
         if late:

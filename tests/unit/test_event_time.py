@@ -79,7 +79,9 @@ def test_without_a_kafka_date_the_reader_stands_in(missing: int) -> None:
     """A record without a Kafka timestamp is judged by the classifier's clock."""
     for action in Action:
         assert event_time(action, NOW - 1000, missing, NOW) == EventTime(NOW - 1000)
-        assert event_time(action, NOW + YEAR, missing, NOW) == EventTime(NOW)
+        assert event_time(action, NOW + 1, missing, NOW) == EventTime(NOW)
+    assert event_time(OUT, NOW + YEAR, missing, NOW) == EventTime(NOW)
+    assert event_time(IN, NOW + YEAR, missing, NOW) is None
     assert event_time(OUT, 0, missing, NOW) == EventTime(NOW, corrected=True)
     assert event_time(IN, 0, missing, NOW) is None
 
@@ -138,3 +140,10 @@ def test_a_request_counts_from_the_earlier_date(occurred_at: int, kafka_timestam
 def test_a_past_opt_out_is_imported_with_its_own_date() -> None:
     """An opt-out made years ago stays of its date, so that a START which the patient sent since still holds."""
     assert requested_time(NOW - 3 * YEAR, NOW, NOW) == EventTime(NOW - 3 * YEAR)
+
+
+@given(any_time, st.integers(-(2**63), -1))
+def test_a_start_that_nothing_dates_is_reviewed(received_at: int, missing: int) -> None:
+    """An opt-in without a Kafka date whose provider dates it ahead counts as nothing: only its reading is known."""
+    when = event_time(IN, received_at, missing, NOW)
+    assert when is None or received_at <= NOW + CLOCK_SKEW_MS
