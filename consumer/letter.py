@@ -37,6 +37,9 @@ CONNECT_HEADERS = tuple(
 )
 OURS = frozenset({FIRST_TIME_HEADER, REASON_HEADER, RECORDED_HEADER, REPLAY_OF_HEADER, *CONNECT_HEADERS})
 
+LOST_HEADERS = ("optout.headers-lost", b"a name among them is not UTF-8")
+"""Stands for all headers of a record that the client cannot give."""
+
 OLDEST_MS = 24 * 60 * 60 * 1000
 """How far behind now the timestamp of a letter may lie. The broker deletes by it: an older one could go at once."""
 NEWEST_MS = 5 * 60 * 1000
@@ -165,8 +168,17 @@ def kafka_time(message: Message) -> int:
 
 
 def headers_of(message: Message) -> Headers:
-    """Return the record's headers, as they came."""
-    return list(cast("Sequence[tuple[str, str | bytes | None]]", message.headers() or ()))
+    """Return the record's headers, as they came.
+
+    The client cannot give headers with a name that is not UTF-8, and asked again it gives what ends the process. One
+    header that says so is put in their place then: a STOP is not to be lost for a name.
+    """
+    try:
+        headers = message.headers()
+    except SystemError:
+        headers = [LOST_HEADERS]
+        message.set_headers(headers)
+    return list(cast("Sequence[tuple[str, str | bytes | None]]", headers or ()))
 
 
 def place_of(message: Message) -> Place:

@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -79,7 +80,7 @@ def list_command(settings: Callable[[], Settings], /, *, as_json: bool, **chosen
             click.echo(json.dumps(words.as_dict(each, found.again.get(each.place))))
         return
     if not found.letters:
-        click.echo("no dead letters")
+        click.echo("no dead letters" if all(value is None for value in chosen.values()) else "no such dead letters")
         return
     for line in (*words.table(found), "", *words.summary(found)):
         click.echo(line)
@@ -117,7 +118,7 @@ def replay_command(
     yes: bool,
     **chosen: Any,
 ) -> int:
-    """Send letters back to the topics that they came from, whole, once what was wrong is repaired.
+    """Send letters back to the topics that they came from, as they were, once what was wrong is repaired.
 
     They count from when they first came in: a STOP that is older than a START changes nothing, and a second replay
     changes nothing either. What still cannot be read becomes a new letter, which stands for the old one.
@@ -161,7 +162,7 @@ def _chosen(
         places = dict.fromkeys(Place(shelf.topic, *name) for name in names)
         letters = [letter.read(message) for message in shelf.at(places)]
     else:
-        letters = shelf.find(wanted).open
+        letters = shelf.find(replace(wanted, limit=None)).open[-(wanted.limit or 0) :]
     refused: Counter[str] = Counter()
     able = []
     for each in letters:

@@ -45,14 +45,11 @@ class Replayed:
 def why_not(found: Letter, settings: Settings, topics: Collection[str]) -> str | None:
     """Return why a letter cannot go back to where it came from, None where it can."""
     if found.source is None:
-        return "it does not say where it came from"
+        return "no header says where from"
     topic = found.source.topic
     if topic not in settings.inbound:
-        return (
-            f"it came from {topic}, which these workers do not read (OPTOUT_INBOUND_TOPICS, "
-            "OPTOUT_OPT_OUT_REQUESTED_TOPIC)"
-        )
-    return None if topic in topics else f"it came from {topic}, and there is no such topic any more"
+        return f"workers do not read {topic} (see OPTOUT_INBOUND_TOPICS and OPTOUT_OPT_OUT_REQUESTED_TOPIC)"
+    return None if topic in topics else f"there is no topic {topic} any more"
 
 
 def targets(letters: Sequence[Letter]) -> str:

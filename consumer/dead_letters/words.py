@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from consumer.letter import Letter, Place
     from consumer.wire.codec import Codec
 
-LONGEST_DUMP = 4096
+LONGEST_DUMP = 1024
 """Bytes of what cannot be decoded that are shown."""
 BYTES_A_LINE = 32
 

@@ -116,7 +116,7 @@ def test_a_letter_is_the_record_as_it_came(system: System) -> None:
 
 
 def test_a_letter_outlives_a_date_that_would_delete_it(system: System) -> None:
-    """A record of long ago, or of the future, is dated now as a letter, for brokers delete by date; a header has its own."""
+    """A record of long ago, or of the future, is dated now: brokers delete by date; a header has its own."""
     Kafka(system.bootstrap).create_topic(
         system.topics["inbound"] + ".wild", 1, {"message.timestamp.after.max.ms": str(2**62)}
     )
