@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import time
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 from consumer import letter
 from consumer.classifier import TooManyDeadLetters
 from consumer.domain.bad_records import BadRecords
+from consumer.embedded.kafka_mock import library_path
 from consumer.kafka.errors import KafkaGone
 from tests.parts import oracle
 from tests.parts.kafka import Kafka
@@ -220,3 +222,63 @@ def test_a_replay_counts_from_the_first_time(system: System) -> None:
     changes = oracle.changes_of(system.read("ledger"))
     assert oracle.members_of(changes) == {(f"newer {kind}", BRITAIN) for kind in ("CreateTime", "LogAppendTime")}
     assert not {change.location for change in changes if "older" in change.location}
+
+
+def test_what_comes_back_takes_its_letters_place(system: System) -> None:
+    """Of a letter that is replayed and comes back the next `--all` replays the last one, and not each."""
+    produce(system, {"value": GARBAGE, "key": b"k", "headers": [("trace", b"1")]})
+    classifier = Classifying(system)
+    for replays in range(1, 4):
+        read_all(system, classifier)
+        assert system.run("dead-letters", "replay", "--all", "--yes").stdout == "1 of 1 replayed\n"
+        read_all(system, classifier)
+        kept = letters(system)
+        assert len(kept) == replays + 1
+    assert {(message.key(), message.value()) for message in kept} == {(b"k", GARBAGE)}
+    assert [letter.opened(letter.headers_of(message))[0] for message in kept] == [[("trace", b"1")]] * 4
+    assert len({header(message, "optout.first-kafka-timestamp") for message in kept}) == 1
+    assert "3 that came back after a replay" in system.run("dead-letters", "list").stdout
+    classifier.die()
+
+
+def test_a_header_that_the_client_cannot_give(system: System) -> None:
+    """A STOP counts and a letter is kept although a header's name is not UTF-8; the letter says what it lacks."""
+    stop = system.text(inbound("loc-1", PATIENT, "STOP"))
+    produce_with_a_bad_header(system, *[GARBAGE, stop] * 40)  # the interpreter calls otherwise what it calls often
+    classifier = Classifying(system)
+    read_all(system, classifier)
+    assert [written.record["keyword"] for written in system.read("ledger")] == ["STOP"] * 40
+    kept = letters(system)
+    assert [message.value() for message in kept] == [GARBAGE] * 40
+    assert [letter.opened(letter.headers_of(message))[0] for message in kept] == [[letter.LOST_HEADERS]] * 40
+    classifier.die()
+
+
+def produce_with_a_bad_header(system: System, *values: bytes) -> None:
+    """Write records with a header that Python's client can neither write nor read: other languages' do."""
+    library = ctypes.CDLL(str(library_path()))
+    for function in ("rd_kafka_conf_new", "rd_kafka_new", "rd_kafka_headers_new"):
+        getattr(library, function).restype = ctypes.c_void_p
+    conf, why = ctypes.c_void_p(library.rd_kafka_conf_new()), ctypes.create_string_buffer(512)
+    library.rd_kafka_conf_set(conf, b"bootstrap.servers", system.bootstrap.encode(), why, 512)
+    producer = ctypes.c_void_p(library.rd_kafka_new(0, conf, why, 512))
+    end, topic, value, headers = 0, 1, 4, 10  # rd_kafka_vtype_t
+    for each in values:
+        bad = ctypes.c_void_p(library.rd_kafka_headers_new(1))
+        library.rd_kafka_header_add(bad, b"\xff\xfe", 2, b"v", 1)
+        name, size = ctypes.c_char_p(system.topics["inbound"].encode()), ctypes.c_size_t(len(each))
+        assert (
+            library.rd_kafka_producev(producer, topic, name, value, ctypes.c_char_p(each), size, headers, bad, end) == 0
+        )
+    assert library.rd_kafka_flush(producer, 10_000) == 0
+    library.rd_kafka_destroy(producer)
+
+
+def test_a_topic_for_letters_that_is_too_narrow_is_said(system: System) -> None:
+    """check-config says where a topic takes records that would not fit into a dead letter, and what to set."""
+    sentence = f"would not take each of them with our headers: set max.message.bytes={4_000_000 + 4096} there"
+    assert sentence not in system.run("check-config").stderr
+    configure(system, system.topics["inbound"], "max.message.bytes", "4000000")
+    (said,) = (line for line in system.run("check-config").stderr.splitlines() if "max.message.bytes" in line)
+    assert said.startswith(f"optout: {system.topics['inbound']} takes records of 4000000 bytes, and ")
+    assert sentence in said
