@@ -15,7 +15,7 @@ from consumer.kafka.producers import Outgoing
 from consumer.wire.codec import Unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from consumer.kafka.inbox import Message
 
@@ -157,11 +157,6 @@ def read(message: Message) -> Letter:
         first_kafka_timestamp=_first(said.get(FIRST_TIME_HEADER)),
         replay_of=_place(*_text(said.get(REPLAY_OF_HEADER)).rsplit(":", 2)),
     )
-
-
-def superseded(letters: Iterable[Letter]) -> set[Place]:
-    """Return the letters that were replayed and came back: a newer one stands for each."""
-    return {letter.replay_of for letter in letters if letter.replay_of is not None}
 
 
 def kafka_time(message: Message) -> int:
