@@ -5,7 +5,6 @@ Exit codes: 0 well, 1 it failed, 2 it was used or set up wrongly; `check` has tw
 
 from __future__ import annotations
 
-import getpass
 import json
 import os
 import signal
@@ -16,14 +15,13 @@ from typing import IO, TYPE_CHECKING, Any, Literal
 
 import click
 
-from consumer import app, maintenance
+from consumer import app
 from consumer.checks import check_config
 from consumer.dead_letters.commands import dead_letters
 from consumer.dead_letters.reading import DeadLetterFault
 from consumer.domain.buckets import is_location
 from consumer.domain.keywords import Keywords
 from consumer.domain.phone import NotANumber, to_e164
-from consumer.durations import Duration, in_short
 from consumer.embedded import running
 from consumer.embedded.errors import EmbeddedError
 from consumer.guard import Unknown, VerdictKind
@@ -31,7 +29,8 @@ from consumer.history import as_dict, history, in_words
 from consumer.kafka.errors import KafkaGone
 from consumer.kafka.topics import TopicError
 from consumer.ledger import LedgerFault
-from consumer.maintenance import NotOpened
+from consumer.maintenance.commands import maintenance
+from consumer.maintenance.window import NotOpened
 from consumer.ops import logs
 from consumer.settings import ConfigurationError, load
 from consumer.simulate import Refused, await_read, read_lines, simulate
@@ -41,7 +40,7 @@ from consumer.wire.errors import SchemaError, SchemaSourceUnavailable
 from consumer.worker import unexpected
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from consumer.guard import Verdict
     from consumer.settings import Settings
@@ -325,65 +324,8 @@ def history_command(location: str, number: str, as_json: bool) -> int:  # noqa: 
     return _say(found.stopped, 1) if found.stopped else 0
 
 
-@optout.group("maintenance")
-def maintenance_group() -> None:
-    """Stop all workers for a while, as planned, without every answer becoming UNKNOWN.
-
-    Begin before they are stopped. Until it ends, guards accept what was vouched for when it began, however old; texts
-    that come in meanwhile are not known to anybody. Who is opted out stays SUPPRESSED.
-    """
-
-
-def _told_by(command: Callable[..., int]) -> Callable[..., int]:
-    """Give a command the options that say who does it, and why."""
-    command = click.option("--by", metavar="NAME", default=getpass.getuser, help="Who does it; else the account.")(
-        command
-    )
-    return click.option("--reason", metavar="TEXT", required=True, help="Why; it is kept for ever.")(command)
-
-
-@maintenance_group.command("begin")
-@click.option(
-    "--for",
-    "seconds",
-    type=Duration(at_most=maintenance.LONGEST),
-    required=True,
-    help=f"When it ends by itself, as in 45m or 1h30m; {in_short(maintenance.LONGEST)} at most, and to be begun again.",
-)
-@_told_by
-def maintenance_begin(seconds: int, by: str, reason: str) -> int:
-    """Begin a maintenance window. It ends by itself when its time is over, or when the workers are back."""
-    done = maintenance.begin(_settings(), seconds=seconds, by=by, reason=reason)
-    closed = done.buckets - len(done.open)
-    click.echo(f"maintenance for {in_short(seconds)} at most, in {len(done.open)} buckets; stop the workers now")
-    if closed:
-        click.echo(f"{closed} buckets are not vouched for: their locations stay UNKNOWN", err=True)
-    return 0
-
-
-@maintenance_group.command("end")
-@_told_by
-def maintenance_end(by: str, reason: str) -> int:
-    """End it now: guards accept no more than they do at any other time."""
-    found = maintenance.end(_settings(), by=by, reason=reason)
-    click.echo(f"ended in {len(found.open)} buckets" if found.open else "no maintenance was going on")
-    return 0
-
-
-@maintenance_group.command("status")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-def maintenance_status(as_json: bool) -> int:  # noqa: FBT001 - click's
-    """Say whether there is a window, and who did what last."""
-    found = maintenance.status(_settings())
-    if as_json:
-        click.echo(json.dumps(maintenance.as_dict(found)))
-        return 0
-    for line in maintenance.in_words(found):
-        click.echo(line)
-    return 0
-
-
 optout.add_command(dead_letters)
+optout.add_command(maintenance)
 
 
 @optout.command("dev")

@@ -15,6 +15,7 @@ from consumer import app, letter
 from consumer.dead_letters import words
 from consumer.dead_letters.reading import DeadLetterFault, Filter, Shelf
 from consumer.dead_letters.replay import replay, targets, why_not
+from consumer.durations import Duration
 from consumer.letter import Place
 
 if TYPE_CHECKING:
@@ -22,22 +23,6 @@ if TYPE_CHECKING:
 
     from consumer.letter import Letter
     from consumer.settings import Settings
-
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-
-
-class _Ago(click.ParamType[float]):
-    """A while, in seconds: 90s, 30m, 2h, 7d."""
-
-    name = "AGO"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        if isinstance(value, float):
-            return value
-        said = re.fullmatch(r"([0-9]{1,9})([smhd])", value)
-        if said is None:
-            self.fail(f"{value!a} is no while: write 90s, 30m, 2h or 7d", param, ctx)
-        return float(int(said[1]) * _SECONDS[said[2]])
 
 
 class _Name(click.ParamType["tuple[int, int]"]):
@@ -56,7 +41,7 @@ def _filters(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         click.option("--limit", metavar="N", type=click.IntRange(1), help="Only the newest N."),
         click.option("--source", metavar="TOPIC", help="Only those that came from this topic."),
-        click.option("--since", type=_Ago(), help="Only those put aside within 90s, 30m, 2h, 7d."),
+        click.option("--since", metavar="AGO", type=Duration(), help="Only those put aside within 90s, 30m, 2h, 7d."),
         click.option("--reason", metavar="REASON", help="Only those with this reason."),
     ):
         command = option(command)

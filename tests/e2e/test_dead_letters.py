@@ -195,7 +195,7 @@ def test_show(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
         (["show", "0:5"], 1, "there is no letter 0:5 in sms.inbound.dead-letter"),
         (["show", "2:0"], 1, "sms.inbound.dead-letter has no partition 2: they are 0 to 1"),
         (["show", "five"], 2, "'five' is no letter: write PARTITION:OFFSET"),
-        (["list", "--since", "yesterday"], 2, "'yesterday' is no while"),
+        (["list", "--since", "yesterday"], 2, "'yesterday' is no span of time"),
         (["replay"], 2, "give either letters, as PARTITION:OFFSET, or --all"),
         (["replay", "0:0", "--all"], 2, "give either letters, as PARTITION:OFFSET, or --all"),
         (["replay", "0:0", "--since", "2h"], 2, "go with --all"),

@@ -9,11 +9,11 @@ itself: when its time is over, or when workers vouch again after a silence. Who 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from consumer import app
 from consumer.domain.events import OperatorActionKind
+from consumer.domain.words import at, printable
 from consumer.durations import in_short
 from consumer.operators import write_down, written_down
 from consumer.suppression.scripts import ViewUnavailable
@@ -109,9 +109,8 @@ def in_words(found: Maintenance) -> Iterator[str]:
     else:
         yield "no maintenance is going on"
     for action in found.actions:
-        at = datetime.fromtimestamp(action.recorded_at / 1000, UTC).isoformat(" ", "seconds")
         long = f" for {in_short(action.seconds)}" if action.seconds else ""
-        yield f"{at}  {action.action}{long} by {action.by}: {action.reason}"
+        yield f"{at(action.recorded_at)}  {action.action}{long} by {printable(action.by)}: {printable(action.reason)}"
 
 
 def _view(settings: Settings) -> View:

@@ -1,0 +1,1 @@
+"""A planned stop of all workers: announced, limited in time, and written down."""
