@@ -64,19 +64,26 @@ def _missing(settings: Settings) -> list[str]:
 
 def _redis_faults(settings: Settings) -> list[str]:
     cluster = settings.redis_mode == "cluster"
-    faults: list[str] = []
     try:
-        for node in app.redis_nodes(settings).all():
-            name = f"Redis {node.name}" if cluster else "Redis"
-            faults += _server_faults(name, node.client.info(), settings)
-            if cluster:
-                faults += _cluster_faults(name, node.client)
+        servers = app.redis_nodes(settings).all()
     except WrongMode as problem:
-        faults.append(str(problem))
+        return [str(problem)]
     except (redis.RedisError, OSError) as problem:
-        what = type(problem).__name__
-        faults.append(f"Redis cannot be reached ({what}): is it running, and is OPTOUT_REDIS_URL right?")
+        return [_unreachable("Redis", problem)]
+    faults: list[str] = []
+    for server in servers:
+        name = f"Redis {server.name}" if cluster else "Redis"
+        try:
+            faults += _server_faults(name, server.client.info(), settings)
+            if cluster:
+                faults += _cluster_faults(name, server.client)
+        except (redis.RedisError, OSError) as problem:
+            faults.append(_unreachable(name, problem))
     return faults
+
+
+def _unreachable(name: str, problem: Exception) -> str:
+    return f"{name} cannot be reached ({type(problem).__name__}): is it running, and is OPTOUT_REDIS_URL right?"
 
 
 def _server_faults(name: str, info: Mapping[str, Any], settings: Settings) -> list[str]:

@@ -8,6 +8,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import (
+    AskError,
     AuthenticationError,
     MovedError,
     NoPermissionError,
@@ -152,6 +153,8 @@ def unavailable(error: Exception) -> ViewUnavailable:
         return ViewMisaddressed(str(error))
     if isinstance(error, MovedError):  # a cluster's would have been asked for where it is
         return ViewMisaddressed("this Redis is a node of a cluster: set OPTOUT_REDIS_MODE to cluster")
+    if isinstance(error, AskError | TryAgainError):
+        return ViewUnavailable("the slot is moving to another server of the cluster")
     if isinstance(error, AuthenticationError | NoPermissionError):
         return ViewRefused("Redis refuses our user or password: see OPTOUT_REDIS_URL")
     word = str(error).partition(" ")[0] if isinstance(error, ResponseError) else ""

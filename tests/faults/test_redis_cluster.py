@@ -247,7 +247,7 @@ def test_a_shard_is_lost(system: ClusterSystem, redis_cluster: RedisCluster, pro
 
 
 def test_failover_that_lost_writes(system: ClusterSystem, redis_cluster: RedisCluster, probe: Probe) -> None:
-    """A promoted replica that misses acknowledged writes is UNKNOWN until replayed; no change lost or doubled."""
+    """A promoted replica that misses acknowledged writes is UNKNOWN until they are replayed; none lost or doubled."""
     served = shards(redis_cluster)
     guard = guard_of(redis_cluster)
     system.stop_each(1, "STOP")
