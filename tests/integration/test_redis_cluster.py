@@ -20,7 +20,7 @@ from consumer.domain.buckets import bucket_of, bucket_prefix, meta_key
 from consumer.domain.events import Action
 from consumer.guard import Guard, Unknown, VerdictKind
 from consumer.nodes import cluster_at
-from consumer.suppression.scripts import ViewMisaddressed, ViewUnavailable
+from consumer.suppression.scripts import ViewMisaddressed, ViewRefused, ViewUnavailable
 from consumer.suppression.view import Batch, Status, View
 from tests.parts.redis_cluster import SHARDS
 from tests.parts.system import location_in, wait_for
@@ -288,3 +288,23 @@ def test_check_answers_from_a_cluster(
         code, out, _ = said(capsys, "check", location, STOPPED, "--json")
         assert (code, json.loads(out)["verdict"]) == (3, "SUPPRESSED")
     assert bucket_of(LOCATIONS[3], BUCKETS) == 3
+
+
+def test_a_sender_with_few_rights(redis_cluster: RedisCluster) -> None:
+    """A user who may only read needs one more right on a cluster, and each server is asked with the URL's password."""
+    view, address = view_of(redis_cluster), redis_cluster.url.removeprefix("redis://")
+    filled(view)
+    rights = (
+        "resetkeys %R~optout:{*}:meta %R~optout:{*}:set:* -@all +evalsha_ro +eval_ro +info +time +hmget +smismember"
+    )
+    for server in redis_cluster.running():
+        redis_cluster.call(server, "ACL", "SETUSER", "sender", "on", ">p@ss/word#1", *rights.split(), "+cluster|slots")
+    sender = Guard.from_url(f"redis://sender:p%40ss%2Fword%231@{address}", cluster=True, buckets=BUCKETS)
+    assert answers(sender).keys() == SUPPRESSED
+    stranger = Guard.from_url(f"redis://sender:wrong@{address}", cluster=True, buckets=BUCKETS)
+    assert answers(stranger).keys() == {("UNKNOWN", "unreachable")}
+    refused = View(cluster_at(f"redis://sender:wrong@{address}", connect), buckets=BUCKETS, ledger=LOG)
+    with pytest.raises(ViewRefused, match="user or password"):
+        refused.metas(EVERY)
+    redis_cluster.kill(1)  # whether it is back is found out with these rights, too
+    wait_for("its replica is asked", lambda: answers(sender).keys() == SUPPRESSED | {("UNKNOWN", "other server")}, 20)

@@ -163,6 +163,19 @@ class RedisCluster(AbstractContextManager["RedisCluster"]):
         with suppress(Exception):
             os.kill(self.servers[number].pid, signal.SIGCONT)
 
+    def cut_off(self, primary: int) -> None:
+        """Let a primary's replica hear nothing more: what is written from now on is lost with the primary."""
+        self.call(primary, "ACL", "SETUSER", "default", "-psync", "-sync")
+        self.call(primary, "CLIENT", "KILL", "TYPE", "replica")
+
+    def field(self, number: int, key: str, name: str) -> str | None:
+        """Return a hash's field as this very server has it, be it a replica."""
+        with self.client(number) as client, client.pipeline(transaction=False) as pipeline:
+            pipeline.readonly()
+            pipeline.hget(key, name)
+            value: str | None = pipeline.execute()[1]
+            return value
+
     def move_slot(self, slot: int, source: int, target: int, *, pause: float = 0.0) -> Iterator[str]:
         """Move a slot and its keys, one by one, as redis-cli does; yield after each step what it was."""
         ids = {number: self.id(number) for number in (source, target)}
