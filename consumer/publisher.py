@@ -114,18 +114,18 @@ class Publisher:
         try:
             self._outbox.settle()
             known = due & self._known.keys()
-            left = self._publish(known, token)
-            left |= self._publish(self._learn(due - known), token)
+            left, away = self._publish(known, token)
+            more, gone = self._publish(self._learn(due - known), token)
         except (ViewUnavailable, SchemaSourceUnavailable, NotPublished) as problem:
             self._complaints.say("publishing waits", reason=str(problem))
             if isinstance(problem, NotPublished):
                 self._known = {}
             self.notice(sorted(due))
             return False
-        unknown = due - self._known.keys()
-        if unknown or left:
-            self.notice(sorted(unknown | left))
-        return not unknown
+        waits = due - self._known.keys() | away | gone
+        if waits or left or more:
+            self.notice(sorted(waits | left | more))
+        return not waits
 
     def _learn(self, buckets: set[int]) -> set[int]:
         """Learn `published` of these buckets; return those that Kafka could tell.
@@ -160,8 +160,8 @@ class Publisher:
                 "were told already: the group's offsets were reset or have expired; set them back to that offset"
             )
 
-    def _publish(self, buckets: set[int], token: Token) -> set[int]:
-        """Publish what waits in these buckets; return those that have more waiting."""
+    def _publish(self, buckets: set[int], token: Token) -> tuple[set[int], set[int]]:
+        """Publish what waits in these buckets; return those that have more waiting, and those that Redis kept back."""
         starts = {bucket: self._known[bucket] for bucket in buckets}
         limit = max(1, MOST_CHANGES // max(1, len(starts)))
         taken = self._take(starts, limit)
@@ -179,18 +179,15 @@ class Publisher:
             if changes:
                 seconds = round(time.monotonic() - began, 3)
                 self._log.info("published", changes=len(changes), buckets=len(offsets), seconds=seconds)
-        return {bucket for bucket in offsets if len(taken[bucket].changes) == limit}
+        return {bucket for bucket in offsets if len(taken[bucket].changes) == limit}, buckets - taken.keys()
 
     def _take(self, starts: Mapping[int, int], limit: int) -> dict[int, Taken]:
-        """Take what waits in each bucket that can be asked; what is known of the others is to be learned anew."""
+        """Take what waits in each bucket that can be asked. None of these may be one; there may be others."""
         try:
-            taken = self._view.take(starts, limit) if starts else {}
+            return self._view.take(starts, limit) if starts else {}
         except ViewUnavailable as problem:
             self._complaints.say("publishing waits", reason=str(problem))
-            taken = {}
-        for bucket in starts.keys() - taken.keys():
-            del self._known[bucket]
-        return taken
+            return {}
 
 
 def _up_to(taken: Taken, limit: int) -> int:
