@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import redis
@@ -32,6 +34,9 @@ from consumer.ledger import Ledger, LedgerFault
 from consumer.nodes import OneNode, cluster_at
 from consumer.ops import logs
 from consumer.ops.complaints import Complaints
+from consumer.ops.health import Health, application, listening
+from consumer.ops.losses import Losses
+from consumer.ops.metrics import Metrics
 from consumer.publisher import Publisher
 from consumer.settings import ConfigurationError
 from consumer.suppression.scripts import ViewRefused, ViewUnavailable
@@ -146,14 +151,16 @@ def codec(settings: Settings) -> Codec:
 
 def open_ledger(settings: Settings, admin: AdminClient, decoding: Codec) -> Ledger:
     """Return the ledger, after holding it against what a ledger must be (L1). Raises LedgerFault and TopicError."""
-    spec = next(spec for spec in topic_specs(settings) if spec.is_ledger)
-    if settings.ledger_id is None:
-        faults = topics.ledger_faults(admin, spec, unsafe_ledger=settings.unsafe_ledger)
-        if faults:
-            raise LedgerFault("; ".join(faults))
+    if settings.ledger_id is None and (faults := _ledger_faults(settings, admin)):
+        raise LedgerFault("; ".join(faults))
     if settings.unsafe_ledger:
         logs.logger("ledger").warning("OPTOUT_UNSAFE_LEDGER is set: a broker that is lost takes opt-outs with it")
     return _ledger(settings, admin, decoding)
+
+
+def _ledger_faults(settings: Settings, admin: AdminClient) -> list[str]:
+    spec = next(spec for spec in topic_specs(settings) if spec.is_ledger)
+    return topics.ledger_faults(admin, spec, unsafe_ledger=settings.unsafe_ledger)
 
 
 def ledger_as_it_is(settings: Settings) -> Ledger:
@@ -183,6 +190,42 @@ def run_worker(settings: Settings, only: Literal["classify", "apply"] | None = N
     Raises ConfigurationError, KafkaGone, TopicError, SchemaError or LedgerFault before anything has begun.
     """
     confirmations = settings.require_confirmations()
+    ops = Ops(metrics := Metrics(), Health(metrics))
+    if only != "classify":
+        ops.health.expect("apply", "publish", "vouch")
+    if only != "apply":
+        ops.health.expect("classify")
+    with ExitStack() as until:
+        _listen(settings, ops, until)
+        return _run(settings, only, confirmations, ops)
+
+
+@dataclass(frozen=True, slots=True)
+class Ops:
+    """What the parts of a worker say of themselves, and to whom."""
+
+    metrics: Metrics
+    health: Health
+
+
+def _listen(settings: Settings, ops: Ops, until: ExitStack) -> None:
+    """Answer probes and scrapers meanwhile, if that is wanted. Raises ConfigurationError."""
+    if settings.ops_listen is None:
+        return
+    host, port = settings.ops_listen
+    try:
+        address = until.enter_context(listening(host, port, application(ops.metrics, ops.health)))
+    except OSError as problem:
+        raise ConfigurationError(
+            f"OPTOUT_OPS_LISTEN: {host}:{port} cannot be listened on ({problem.strerror or problem}): name another "
+            "port, one for each worker of a machine"
+        ) from None
+    logs.logger("worker").info("answering /livez, /readyz and /metrics", host=address[0], port=address[1])
+
+
+def _run(
+    settings: Settings, only: Literal["classify", "apply"] | None, confirmations: Literal["ours", "provider"], ops: Ops
+) -> int:
     admin = admin_client(settings)
     _check_topics(settings, admin)
     encoding = codec(settings)
@@ -190,10 +233,10 @@ def run_worker(settings: Settings, only: Literal["classify", "apply"] | None = N
     parts: dict[str, worker.Part] = {}
     if only != "classify":  # first: it looks whose view Redis holds before anything is written to the ledger
         encoding.prepare(SubscriptionChanged, ConfirmationRequested)
-        parts["apply"] = _apply(settings, admin, encoding, source, confirmations)
+        parts["apply"] = _apply(settings, admin, encoding, source, confirmations, ops)
     if only != "apply":
         encoding.prepare(KeywordRecord, ReviewRequested)
-        parts["classify"] = _classify(settings, encoding, source)
+        parts["classify"] = _classify(settings, encoding, source, ops)
     return worker.run(parts, shutdown_seconds=settings.shutdown_seconds, log=logs.logger("worker"))
 
 
@@ -232,7 +275,7 @@ def client_config(settings: Settings) -> dict[str, Any]:
     return {"logger": logs.librdkafka(), **settings.require_kafka()}
 
 
-def _classify(settings: Settings, encoding: Codec, source: Ledger) -> worker.Part:
+def _classify(settings: Settings, encoding: Codec, source: Ledger, ops: Ops) -> worker.Part:
     log = logs.logger("classify")
     intake = Intake(
         codec=encoding,
@@ -253,6 +296,8 @@ def _classify(settings: Settings, encoding: Codec, source: Ledger) -> worker.Par
             intake=intake,
             producer=producer,
             ledger_id=source.topic_id,
+            metrics=ops.metrics,
+            health=ops.health,
             log=log,
             limits=BadRecords(settings.dead_letters_in_a_row, settings.dead_letters_share),
         )
@@ -266,11 +311,16 @@ def _classify(settings: Settings, encoding: Codec, source: Ledger) -> worker.Par
     return run
 
 
-def _apply(
-    settings: Settings, admin: AdminClient, encoding: Codec, source: Ledger, confirmations: Literal["ours", "provider"]
+def _apply(  # noqa: PLR0917 - what the root has at hand
+    settings: Settings,
+    admin: AdminClient,
+    encoding: Codec,
+    source: Ledger,
+    confirmations: Literal["ours", "provider"],
+    ops: Ops,
 ) -> worker.Part:
     log = logs.logger("apply")
-    view = View(redis_nodes(settings), buckets=settings.buckets, ledger=source.identity)
+    view = View(redis_nodes(settings), buckets=settings.buckets, ledger=source.identity, timed=ops.metrics.time_script)
     _look_at_view(view, settings.buckets)
     changes = Changes(
         source,
@@ -278,6 +328,8 @@ def _apply(
         changed=settings.subscription_changed_topic,
         confirmations=settings.confirmation_requested_topic if confirmations == "ours" else None,
     )
+
+    losses = Losses(ops.metrics, logs.logger("losses"))
 
     def run(stop: threading.Event) -> None:
         inbox = Inbox(_consumer_config(settings, settings.appliers), Complaints(log).kafka)
@@ -288,6 +340,9 @@ def _apply(
             outbox=_publishing(settings, inbox),
             render=changes.records,
             ledger=source.topic,
+            metrics=ops.metrics,
+            health=ops.health,
+            losses=losses,
             log=logs.logger("publish"),
         )
         voucher = Voucher(
@@ -298,6 +353,10 @@ def _apply(
             inbound=settings.inbound,
             published=publisher.published,
             topic_id=None if settings.ledger_id else lambda: topics.topic_id(admin, source.topic),
+            unsafe=lambda: _ledger_faults(settings, admin),
+            metrics=ops.metrics,
+            health=ops.health,
+            losses=losses,
             log=logs.logger("vouch"),
         )
         applier = Applier(
@@ -307,6 +366,9 @@ def _apply(
             notice_publisher=publisher.notice,
             take_doubts=voucher.take_doubts,
             wake_voucher=voucher.wake,
+            metrics=ops.metrics,
+            health=ops.health,
+            losses=losses,
             log=log,
         )
         if not applier.await_view(range(settings.buckets), stop):
@@ -352,9 +414,7 @@ def create_topics(settings: Settings) -> list[str]:
     admin = admin_client(settings)
     specs = topic_specs(settings)
     made = topics.create_missing(admin, specs, unsafe_ledger=settings.unsafe_ledger)
-    spec = next(spec for spec in specs if spec.is_ledger)
-    faults = topics.ledger_faults(admin, spec, unsafe_ledger=settings.unsafe_ledger)
-    if faults:
+    if faults := _ledger_faults(settings, admin):
         raise LedgerFault("; ".join(faults))
     done = [f"created {name}" for name in made]
     client = registry_client(settings)

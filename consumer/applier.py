@@ -12,6 +12,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from consumer.continuity import Continuity
 from consumer.domain.subscription import Decision
 from consumer.kafka.inbox import Partition
 from consumer.ledger import StoppedBucket
@@ -29,15 +30,19 @@ if TYPE_CHECKING:
     from consumer.domain.bucket import Entry
     from consumer.kafka.inbox import Inbox, Message
     from consumer.ledger import Ledger
-    from consumer.suppression.view import Applied, Meta, View
+    from consumer.ops.health import Health
+    from consumer.ops.losses import Losses
+    from consumer.ops.metrics import Metrics
+    from consumer.suppression.view import Applied, Meta, Server, View
 
+PART = "apply"
 MOST_WAITING = 100_000
 """Changes in a bucket's outbox above which it is not applied to until the publisher has caught up."""
 GAP_SECONDS = 10.0
 """Seconds after which a record that does not come is taken to be missing."""
 ASK_AGAIN = 0.5
 """Seconds before Redis is asked again after it could not answer."""
-AWAY = "their part of Redis is away"
+AWAY = ViewUnavailable("their part of Redis is away")
 
 
 @dataclass(slots=True)
@@ -46,6 +51,8 @@ class _Reading:
 
     position: int
     seek: bool = False
+    unknown: bool = False
+    """Whether Redis has not said yet where it stands."""
     stopped: str | None = None
     full: bool = False
     away: bool = False
@@ -76,7 +83,11 @@ class Applier:
         notice_publisher: Callable[[Sequence[int]], None],
         take_doubts: Callable[[], set[int]],
         wake_voucher: Callable[[], None],
+        metrics: Metrics,
+        health: Health,
+        losses: Losses,
         log: FilteringBoundLogger,
+        most_waiting: int = MOST_WAITING,
     ) -> None:
         self._view = view
         self._ledger = ledger
@@ -84,25 +95,31 @@ class Applier:
         self._notice_publisher = notice_publisher
         self._take_doubts = take_doubts
         self._wake_voucher = wake_voucher
+        self._metrics = metrics
+        self._health = health
+        self._losses = losses
+        self._most_waiting = most_waiting
         self._log = log
         self._complaints = Complaints(log)
         self._reading: dict[Partition, _Reading] = {}
         self._paused: set[Partition] = set()
-        self._begun: list[int] = []
+        self._continuity = Continuity(losses, metrics, log)
 
     # As the listener of the inbox
 
     def assigned(self, partitions: Sequence[Partition]) -> Mapping[Partition, int]:
         """Go on where the view of each bucket stands; at 0 and paused while Redis is away."""
-        reason, starts = AWAY, {}
+        problem, starts = AWAY, {}
         try:
+            servers = self._view.servers([partition.number for partition in partitions])
             starts = self._positions(partitions)
-        except ViewUnavailable as problem:
-            reason = str(problem)
-        self._reading.update({partition: _Reading(starts.get(partition, 0)) for partition in partitions})
-        self._leave([partition for partition in partitions if partition not in starts], reason)
+        except ViewUnavailable as found:
+            problem, servers = found, {}
+        self._reading.update({p: _Reading(starts.get(p, 0), unknown=p not in starts) for p in partitions})
+        self._leave([partition for partition in partitions if partition not in starts], problem)
+        self._continuity.took_over({p.number: start for p, start in starts.items()})
+        self._meet(servers)
         self._paused.difference_update(partitions)
-        self._report_begun()
         self._log.info("buckets received", buckets=len(partitions), owned=len(self._reading))
         self._wake_voucher()
         return {partition: self._reading[partition].position for partition in partitions}
@@ -112,6 +129,8 @@ class Applier:
         for partition in partitions:
             self._reading.pop(partition, None)
         self._paused.difference_update(partitions)
+        self._continuity.given_up(partition.number for partition in partitions)
+        self._show_held()
         self._log.info("buckets given up", buckets=len(partitions), owned=len(self._reading), lost=lost)
 
     # The loop
@@ -122,12 +141,15 @@ class Applier:
         A worker that never had a Redis must not take buckets from those that have one.
         """
         while not stop.is_set():
+            self._health.beat(PART)
             try:
                 self._view.metas(buckets)
             except ViewUnavailable as problem:
+                self._health.trouble(PART, "redis", f"it has not met Redis yet: {problem}")
                 self._complaints.say("waiting for Redis before taking any bucket", reason=str(problem))
                 stop.wait(ASK_AGAIN)
             else:
+                self._health.clear(PART, "redis")
                 return True
         return False
 
@@ -135,10 +157,11 @@ class Applier:
         """Apply until told to stop. Raises OtherLedger and KafkaGone."""
         asked_at = -math.inf
         while not stop.is_set():
-            away = [partition for partition, reading in self._reading.items() if reading.away]
-            if away and time.monotonic() - asked_at > ASK_AGAIN:
+            self._health.beat(PART)
+            if time.monotonic() - asked_at > ASK_AGAIN:
                 asked_at = time.monotonic()
-                self._return(away)
+                self._return([partition for partition, reading in self._reading.items() if reading.away])
+                self._look_at_full()
             self._hold(inbox)
             self._seek(inbox)
             self.step(inbox.read(MOST_RECORDS, 0.1).messages)
@@ -146,11 +169,33 @@ class Applier:
     def _hold(self, inbox: Inbox) -> None:
         """Stop fetching what is not to be applied now, and fetch again what is."""
         held = self._held()
+        if held == self._paused:
+            return
         if held - self._paused:
             inbox.pause(held - self._paused)
         if self._paused - held:
             inbox.resume(self._paused - held)
         self._paused = held
+        self._show_held()
+
+    def _show_held(self) -> None:
+        """Say which buckets stand still for a reason of their own."""
+        stopped = sorted(p.number for p, reading in self._reading.items() if reading.stopped)
+        full = sum(reading.full for reading in self._reading.values())
+        self._metrics.show_stopped(stopped)
+        self._metrics.show_buckets(full=full)
+        self._health.tell(
+            PART,
+            "stopped",
+            f"{len(stopped)} buckets stopped at a record, the first is {stopped[0]}" if stopped else None,
+        )
+        self._health.tell(
+            PART,
+            "outbox",
+            f"{full} buckets wait for the publisher, each with more than {self._most_waiting} changes to tell"
+            if full
+            else None,
+        )
 
     def _held(self) -> set[Partition]:
         return {p for p, reading in self._reading.items() if reading.away or reading.stopped or reading.full}
@@ -167,9 +212,10 @@ class Applier:
             parts = self._parts(messages)
             if parts:
                 self._apply(parts)
-            self._report_begun()
+            if self._continuity.broken:
+                self._meet(self._view.servers([p.number for p, reading in self._reading.items() if not reading.away]))
         except ViewUnavailable as problem:
-            self._leave(list(self._reading), str(problem))
+            self._leave(list(self._reading), problem)
         except SchemaSourceUnavailable as problem:
             self._complaints.say("applying waits for the schema registry", reason=str(problem))
             time.sleep(ASK_AGAIN)
@@ -230,15 +276,18 @@ class Applier:
         ]
         results = self._view.apply(batches)
         decided: Counter[Decision] = Counter()
-        noticed, gone = [], []
-        for (partition, part), applied in zip(parts.items(), results, strict=True):
+        replayed, noticed = 0, []
+        for (partition, part), batch, applied in zip(parts.items(), batches, results, strict=True):
             if not self._go_on(partition, part.end, applied):
-                gone.append(partition)
-            counts = Counter(decision.decision for decision in applied.decisions)
+                self._leave([partition], applied.problem or AWAY)
+            # What was told already is a replay: nothing new, whatever it decides.
+            counts = Counter(d.decision for d in applied.decisions if d.offset >= batch.published)
             decided += counts
+            replayed += len(applied.decisions) - counts.total()
             if counts[Decision.CHANGED]:
                 noticed.append(partition.number)
-        self._leave(gone, AWAY)
+        self._metrics.count_applied({decision.value: count for decision, count in decided.items()})
+        self._metrics.replayed.inc(replayed)
         if noticed:
             self._notice_publisher(noticed)
         if noticed or decided[Decision.STALE]:
@@ -258,31 +307,19 @@ class Applier:
         if applied.status in (Status.MISSING, Status.DAMAGED):
             epoch = applied.epoch if applied.status is Status.DAMAGED else None
             position = self._begin({bucket: epoch}).get(bucket)
-        elif applied.status is Status.REFUSED:
-            self._log.warning("the view fell back; going on where it stands", bucket=bucket, at=position)
         if position is None:
             return False
         reading = self._reading[partition]
+        if applied.status is not Status.OK:
+            self._continuity.moved(bucket, reading.position, position)
         reading.position = position
         reading.seek = reading.seek or position != end
-        reading.full = applied.waiting > MOST_WAITING
+        reading.full = applied.waiting > self._most_waiting
         return True
 
-    def _begin(self, damaged: Mapping[int, str | None]) -> dict[int, int]:
-        """Begin these buckets anew, and return where those stand that could be asked."""
-        try:
-            begun = self._view.begin_all(damaged, {bucket: self._published(bucket) for bucket in damaged})
-        except ViewUnavailable:
-            return {}  # said where it is seen that they are missing
-        self._begun += [bucket for bucket, position in begun.items() if position == 0]
-        return begun
-
-    def _report_begun(self) -> None:
-        if self._begun:
-            self._log.warning(
-                "buckets that were missing or damaged are begun at offset 0", buckets=sorted(set(self._begun))
-            )
-            self._begun = []
+    def _meet(self, servers: Mapping[int, Server]) -> None:
+        """Name what is out of place on these servers, and have the buckets vouched for again."""
+        if self._continuity.met(servers, {p.number: reading.position for p, reading in self._reading.items()}):
             self._wake_voucher()
 
     # Where the view stands
@@ -297,33 +334,61 @@ class Applier:
         begun = self._begin({bucket: None for bucket, meta in metas.items() if meta is None})
         return {bucket: meta.applied for bucket, meta in metas.items() if meta} | begun
 
+    def _begin(self, damaged: Mapping[int, str | None]) -> dict[int, int]:
+        """Begin these buckets anew, and return where those stand that could be asked."""
+        if not damaged:
+            return {}
+        try:
+            # What is there under a bucket's name and is no bucket is damage, too.
+            found = self._view.holds(bucket for bucket, epoch in damaged.items() if epoch is None)
+            begun = self._view.begin_all(damaged, {bucket: self._published(bucket) for bucket in damaged})
+        except ViewUnavailable:
+            return {}  # said where it is seen that they are missing
+        for bucket, position in begun.items():
+            if position == 0:
+                self._continuity.begun(bucket, damaged=damaged[bucket] is not None or bucket in found)
+        return begun
+
     def _look_at_doubted(self) -> None:
         doubted = self._take_doubts()
-        if not doubted:
-            return
         mine = {p.number: p for p, r in self._reading.items() if p.number in doubted and not (r.stopped or r.away)}
-        metas = self._view.metas(list(mine))
-        standing = self._standing(metas)
+        if not mine:
+            return
+        servers = self._view.servers(list(mine))
+        standing = self._standing(self._view.metas(list(mine)))
         self._leave([partition for bucket, partition in mine.items() if bucket not in standing], AWAY)
-        moved = []
         for bucket, position in standing.items():
-            reading, meta = self._reading[mine[bucket]], metas[bucket]
-            reading.full = meta is not None and meta.waiting > MOST_WAITING
+            reading = self._reading[mine[bucket]]
             if position != reading.position:
-                moved.append(bucket)
+                self._continuity.moved(bucket, reading.position, position)
                 reading.position, reading.seek = position, True
-        if moved:
-            self._log.warning("the view of these buckets moved; reading goes on where it stands", buckets=moved)
+        self._meet(servers)
 
-    def _leave(self, partitions: Sequence[Partition], reason: str) -> None:
+    def _look_at_full(self) -> None:
+        """Go on with buckets whose changes have been told, also where nothing new waits in the ledger."""
+        full = {p.number: reading for p, reading in self._reading.items() if reading.full and not reading.away}
+        if not full:
+            return
+        try:
+            metas = self._view.metas(full)
+        except ViewUnavailable as problem:
+            self._leave([p for p in self._reading if p.number in full], problem)
+            return
+        for bucket, meta in metas.items():
+            full[bucket].full = meta is not None and meta.waiting > self._most_waiting
+
+    def _leave(self, partitions: Sequence[Partition], problem: ViewUnavailable) -> None:
         """Pause buckets that could not be asked, until they can."""
         if not partitions:
             return
+        self._health.trouble(PART, "redis", f"Redis cannot answer: {problem}")
+        if problem.loss is not None:
+            self._losses.found(problem.loss, [partition.number for partition in partitions])
         left = [partition for partition in partitions if not self._reading[partition].away]
         if left:
             self._log.error(
                 "Redis cannot answer: applying pauses, nothing is dropped",
-                reason=reason,
+                reason=str(problem),
                 buckets=len(left),
                 owned=len(self._reading),
             )
@@ -333,14 +398,27 @@ class Applier:
         self._notice_publisher([partition.number for partition in partitions])
 
     def _return(self, partitions: Sequence[Partition]) -> None:
-        try:
-            positions = self._positions(partitions)
-        except ViewUnavailable:
+        """Go on with those of these buckets that can be asked again, and written to."""
+        if not partitions:
             return
+        try:
+            servers = self._view.servers([partition.number for partition in partitions])
+            positions = self._positions(partitions)
+            # One that reads is not yet one that writes: a replica, or one whose memory is full.
+            writable = self._view.touch(partition.number for partition in positions)
+        except ViewUnavailable as problem:
+            self._health.trouble(PART, "redis", f"Redis cannot answer: {problem}")
+            return
+        positions = {p: position for p, position in positions.items() if p.number in writable}
+        self._continuity.took_over({p.number: at for p, at in positions.items() if self._reading[p].unknown})
         for partition, position in positions.items():
             reading = self._reading[partition]
-            reading.position, reading.seek, reading.away = position, True, False
+            if position != reading.position and not reading.unknown:
+                self._continuity.moved(partition.number, reading.position, position)
+            reading.position, reading.seek, reading.unknown, reading.away = position, True, False, False
+        if not any(reading.away for reading in self._reading.values()):
+            self._health.clear(PART, "redis")
         if positions:
-            self._report_begun()
+            self._meet(servers)
             self._log.info("Redis answers again: applying goes on", buckets=len(positions))
             self._wake_voucher()

@@ -16,6 +16,7 @@ import time
 from typing import TYPE_CHECKING
 
 from consumer.domain.bad_records import BadRecords
+from consumer.domain.losses import Loss
 from consumer.kafka.errors import KafkaGone
 from consumer.kafka.inbox import Partition
 from consumer.ledger import LedgerFault
@@ -30,7 +31,10 @@ if TYPE_CHECKING:
     from consumer.intake import Intake
     from consumer.kafka.inbox import Committed, Inbox, Message, Read
     from consumer.kafka.producers import LedgerProducer, Outgoing
+    from consumer.ops.health import Health
+    from consumer.ops.metrics import Metrics
 
+PART = "classify"
 MOST_MESSAGES = 500
 COMMIT_EVERY = 1.0
 FLUSH_SECONDS = 1.0
@@ -38,6 +42,7 @@ MOST_UNACKNOWLEDGED = 20_000
 """Records that Kafka has not acknowledged above which no more is read."""
 FLUSH_ON_REVOKE = 5.0
 REGISTRY_PATIENCE = 60.0
+NOT_JOINED = "its group has not let it in, or it lost its place there"
 MOST_NAMED = 20
 """Places that one line of the log names."""
 
@@ -55,9 +60,15 @@ class Classifier:
         intake: Intake,
         producer: LedgerProducer,
         ledger_id: str,
+        metrics: Metrics,
+        health: Health,
         log: FilteringBoundLogger,
         limits: BadRecords | None = None,
+        most_unacknowledged: int = MOST_UNACKNOWLEDGED,
     ) -> None:
+        self._metrics = metrics
+        self._health = health
+        self._most_unacknowledged = most_unacknowledged
         self._limits = limits or BadRecords()
         self._unattributed: list[str] = []
         self._ledger_id = ledger_id
@@ -100,7 +111,8 @@ class Classifier:
             raise LedgerFault(
                 f"{partition.topic} [{partition.number}] was read up to {committed.offset} into another ledger "
                 f"(id {committed.note}; this one is {self._ledger_id}), and this one lacks its opt-outs: go back to "
-                "that ledger, or, to begin a new one from what inbound still holds, set an OPTOUT_GROUP of its own"
+                "that ledger, or, to begin a new one from what inbound still holds, set an OPTOUT_GROUP of its own",
+                Loss.LEDGER_RECREATED,
             )
         return committed.offset
 
@@ -133,9 +145,11 @@ class Classifier:
         self._report()
 
     def _go_round(self, inbox: Inbox, stop: threading.Event) -> None:
+        self._health.trouble(PART, "group", NOT_JOINED)
         due = time.monotonic()
         busy = False
         while not stop.is_set():
+            self._health.beat(PART)
             self._hold_back(inbox)
             # Under load whole batches are cheaper; else the first message is not to wait for a second one.
             read = inbox.read_batch(MOST_MESSAGES, 0.01) if busy else inbox.read(MOST_MESSAGES, 0.1)
@@ -149,11 +163,11 @@ class Classifier:
         """Read no more while Kafka does not acknowledge; the group keeps us, for we go on polling."""
         waiting = self._producer.waiting()
         owned = set(self._positions)
-        if waiting > MOST_UNACKNOWLEDGED and owned - self._paused:
+        if waiting > self._most_unacknowledged and owned - self._paused:
             self._log.error("Kafka does not acknowledge: classifying pauses, nothing is dropped", waiting=waiting)
             inbox.pause(owned - self._paused)
             self._paused = owned
-        elif self._paused and waiting < MOST_UNACKNOWLEDGED // 2:
+        elif self._paused and waiting < self._most_unacknowledged // 2:
             inbox.resume(self._paused)
             self._paused = set()
 
@@ -207,19 +221,27 @@ class Classifier:
     def commit(self) -> None:
         """Commit how far everything is acknowledged, if that moved."""
         moved = [p for p, offset in self._positions.items() if self._committed.get(p) != offset]
-        if moved and self._producer.flush(FLUSH_SECONDS):
-            self._commit(moved)
+        done = not moved or (self._producer.flush(FLUSH_SECONDS) and self._commit(moved))
+        self._health.tell(
+            PART, "kafka", None if done else "Kafka does not acknowledge what is written, or takes no commit"
+        )
+        assert self._inbox is not None
+        self._health.tell(PART, "group", None if self._inbox.joined else NOT_JOINED)
+        self._metrics.unacknowledged.set(self._producer.waiting())
         self._report()
 
-    def _commit(self, partitions: Sequence[Partition]) -> None:
+    def _commit(self, partitions: Sequence[Partition]) -> bool:
         assert self._inbox is not None
         offsets = {p: self._positions[p] for p in partitions if p in self._positions}
         offsets = {p: offset for p, offset in offsets.items() if self._committed.get(p) != offset}
-        if self._inbox.commit(offsets, self._ledger_id):
+        done = self._inbox.commit(offsets, self._ledger_id)
+        if done:
             self._committed.update(offsets)
+        return done
 
     def _report(self) -> None:
         counts = self._intake.counts
+        self._metrics.count_intake(counts)
         if counts.keys() - {"inbound"}:
             self._log.info("classified", **{name: count for name, count in sorted(counts.items()) if count})
         if counts["dead_lettered"]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from consumer.domain.bucket import Entry
 from consumer.domain.buckets import bucket_of, digits_of
 from consumer.domain.events import LedgerPosition
+from consumer.domain.losses import Loss
 from consumer.wire.codec import Unreadable
 
 if TYPE_CHECKING:
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 
 class LedgerFault(Exception):
     """The ledger is not what it was, or not what it must be. The process stops: going on could forget an opt-out."""
+
+    def __init__(self, sentence: str, loss: Loss = Loss.LEDGER_UNSAFE) -> None:
+        super().__init__(sentence)
+        self.loss = loss
 
 
 class StoppedBucket(Exception):

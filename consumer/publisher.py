@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from consumer.domain.bucket import Waiting
+from consumer.domain.losses import Loss
 from consumer.kafka.inbox import NO_TOKEN, Partition
 from consumer.kafka.producers import NotPublished, Outgoing
 from consumer.ledger import LedgerFault
@@ -28,8 +29,12 @@ if TYPE_CHECKING:
 
     from consumer.kafka.inbox import CommittedReader, Inbox, Token
     from consumer.kafka.producers import Publishing
+    from consumer.ops.health import Health
+    from consumer.ops.losses import Losses
+    from consumer.ops.metrics import Metrics
     from consumer.suppression.view import Meta, Taken, View
 
+PART = "publish"
 MOST_CHANGES = 2000
 """Changes in one transaction, over all buckets."""
 LEARN_SECONDS = 1.0
@@ -56,6 +61,9 @@ class Publisher:
         outbox: Publishing,
         render: Render,
         ledger: str,
+        metrics: Metrics,
+        health: Health,
+        losses: Losses,
         log: FilteringBoundLogger,
     ) -> None:
         self._view = view
@@ -64,6 +72,9 @@ class Publisher:
         self._outbox = outbox
         self._render = render
         self._ledger = ledger
+        self._metrics = metrics
+        self._health = health
+        self._losses = losses
         self._log = log
         self._token: Token = NO_TOKEN
         self._known: dict[int, int] = {}
@@ -88,12 +99,16 @@ class Publisher:
         """Publish until told to stop, and once more then. Raises LedgerFault and KafkaGone."""
         try:
             while not stop.is_set():
+                self._health.beat(PART)
                 self._wake.wait(0.1)
                 self._wake.clear()
                 if not self.publish_waiting():
                     stop.wait(ASK_AGAIN)
             self._swept = -math.inf
             self.publish_waiting()
+        except LedgerFault as fault:
+            self._losses.ledger(fault.loss)
+            raise
         finally:
             self._outbox.close()
             self._committed.close()
@@ -118,11 +133,20 @@ class Publisher:
             more, gone = self._publish(self._learn(due - known), token)
         except (ViewUnavailable, SchemaSourceUnavailable, NotPublished) as problem:
             self._complaints.say("publishing waits", reason=str(problem))
+            kind = "redis" if isinstance(problem, ViewUnavailable) else "kafka"
+            self._health.trouble(PART, kind, f"publishing waits: {problem}")
             if isinstance(problem, NotPublished):
                 self._known = {}
             self.notice(sorted(due))
             return False
-        waits = due - self._known.keys() | away | gone
+        unknown = due - self._known.keys()
+        kept_back = away | gone
+        self._health.clear(PART, "kafka")
+        self._health.tell(PART, "redis", f"Redis keeps {len(kept_back)} buckets back" if kept_back else None)
+        self._health.tell(
+            PART, "offsets", f"of {len(unknown)} buckets it is not known how far they were told" if unknown else None
+        )
+        waits = unknown | kept_back
         if waits or left or more:
             self.notice(sorted(waits | left | more))
         return not waits
@@ -149,6 +173,7 @@ class Publisher:
                 self._check(bucket, offset, meta)
                 self._known[bucket] = offset
                 learned.add(bucket)
+        self._losses.learned({bucket: self._known[bucket] for bucket in learned})
         if learned:  # a view that fell back and was replayed may hold changes that were told long ago
             self._view.trim({bucket: self._known[bucket] for bucket in learned})
         return learned
@@ -157,7 +182,8 @@ class Publisher:
         if meta is not None and committed < meta.published:
             raise LedgerFault(
                 f"the committed offset of {self._ledger} [{bucket}] is {committed}, but changes up to {meta.published} "
-                "were told already: the group's offsets were reset or have expired; set them back to that offset"
+                "were told already: the group's offsets were reset or have expired; set them back to that offset",
+                Loss.OFFSETS_RESET,
             )
 
     def _publish(self, buckets: set[int], token: Token) -> tuple[set[int], set[int]]:
@@ -171,9 +197,13 @@ class Publisher:
         if offsets and self._inbox.token is token:
             began = time.monotonic()
             records = [record for partition, change in changes for record in self._render(partition, change)]
-            self._outbox.publish(
-                records, {Partition(self._ledger, bucket): offset for bucket, offset in offsets.items()}, token
-            )
+            positions = {Partition(self._ledger, bucket): offset for bucket, offset in offsets.items()}
+            try:
+                self._outbox.publish(records, positions, token)
+            except NotPublished:
+                self._metrics.count_unpublished(time.monotonic() - began)
+                raise
+            self._metrics.count_published(len(changes), time.monotonic() - began)
             self._known.update(offsets)
             self._view.trim(offsets)
             if changes:

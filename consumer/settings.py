@@ -29,6 +29,8 @@ from consumer.guard.guard import DEFAULT_MAX_STALENESS
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
+LOOPBACK = "127.0.0.1"
+HIGHEST_PORT = 65_535
 PREFIX = "OPTOUT_"
 KAFKA_PREFIX = "OPTOUT_KAFKA_"
 REGISTRY_PREFIX = "OPTOUT_SCHEMA_REGISTRY_"
@@ -67,6 +69,17 @@ def _region(value: str) -> str:
     if not is_region(value):
         raise ValueError("there is no such country code; write the two letters of ISO 3166, as in US, GB, CA")
     return value
+
+
+def _address(value: object) -> object:
+    """Return (host, port) of host:port, [host]:port or a port alone."""
+    if value is None or isinstance(value, tuple):
+        return value
+    host, _, port = str(value).strip().rpartition(":")
+    host = host.removeprefix("[").removesuffix("]") or LOOPBACK
+    if not (port.isascii() and port.isdigit() and int(port) <= HIGHEST_PORT):
+        raise ValueError("write host:port, as in 127.0.0.1:9464, or 0.0.0.0:9464 for other machines to ask")
+    return host, int(port)
 
 
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
@@ -155,6 +168,11 @@ class Settings(BaseSettings):
     )
     schema_registry: dict[str, str] = Field(
         default_factory=dict, description="Further properties of the registry's client."
+    )
+    ops_listen: Annotated[tuple[str, int] | None, NoDecode, BeforeValidator(_address)] = Field(
+        None,
+        description="Where to answer `/livez`, `/readyz` and `/metrics`: `host:port`, or a port alone for this machine "
+        "only. Not set, a worker listens nowhere.",
     )
     shutdown_seconds: float = Field(10.0, gt=0, description="Deadline in seconds for a clean end after SIGTERM.")
     allow_simulation: bool = Field(

@@ -13,11 +13,13 @@ import time
 from typing import TYPE_CHECKING
 
 from consumer.domain.freshness import Bounds, Freshness
+from consumer.domain.losses import SENTENCES, Loss
 from consumer.kafka.inbox import Partition
 from consumer.kafka.offsets import OffsetsUnavailable
 from consumer.kafka.topics import TopicError
 from consumer.ledger import LedgerFault
 from consumer.ops.complaints import Complaints
+from consumer.ops.losses import Fall
 from consumer.suppression.scripts import ViewUnavailable
 from consumer.suppression.view import Status
 
@@ -29,13 +31,18 @@ if TYPE_CHECKING:
     from consumer.kafka.inbox import Inbox
     from consumer.kafka.offsets import Offsets
     from consumer.ledger import Ledger
-    from consumer.suppression.view import Meta, Server, View
+    from consumer.ops.health import Health
+    from consumer.ops.losses import Losses
+    from consumer.ops.metrics import Metrics
+    from consumer.suppression.view import Audit, Meta, Server, View
 
+PART = "vouch"
 VOUCH_EVERY = 1.0
 AUDIT_EVERY = 60.0
 """Seconds after which a bucket's content is counted again; it is counted at once under a new identity."""
 IDENTIFY_EVERY = 30.0
-"""Seconds after which Kafka is asked again whether the ledger is the topic that it was."""
+"""Seconds after which Kafka is asked again whether the ledger is the topic that it was, and safe."""
+NOT_JOINED = "its group has not let it in, or it lost its place there"
 LATE_MS = 30_000
 """How old the time that is vouched for may be before a line in the log names what holds it back."""
 
@@ -53,6 +60,10 @@ class Voucher:
         inbound: Sequence[str],
         published: Callable[[int], int],
         topic_id: Callable[[], str] | None,
+        unsafe: Callable[[], Sequence[str]],
+        metrics: Metrics,
+        health: Health,
+        losses: Losses,
         log: FilteringBoundLogger,
     ) -> None:
         self._view = view
@@ -60,6 +71,11 @@ class Voucher:
         self._offsets = offsets
         self._ledger = ledger
         self._topic_id = topic_id
+        self._unsafe = unsafe
+        self._found_unsafe: frozenset[str] = frozenset()
+        self._metrics = metrics
+        self._health = health
+        self._losses = losses
         self._topic_checked = -math.inf
         self._inbound = inbound
         self._published = published
@@ -85,34 +101,48 @@ class Voucher:
 
     def run(self, stop: threading.Event) -> None:
         """Vouch until told to stop. Raises LedgerFault and OtherLedger."""
+        self._health.trouble(PART, "unvouched", "nothing is vouched for yet")
         while not stop.is_set():
+            self._health.beat(PART)
             try:
                 self.vouch()
             except ViewUnavailable as problem:
-                self._whole = False
-                self._complaints.say("not vouching: Redis cannot answer", reason=str(problem))
+                self._pause("redis", f"not vouching: Redis cannot answer: {problem}")
+                self._away(problem, [partition.number for partition in self._inbox.owned])
             except OffsetsUnavailable as problem:
-                self._whole = False
+                self._pause("kafka", f"not vouching: Kafka cannot answer: {problem}")
                 self._complaints.say("not vouching: Kafka cannot answer", reason=str(problem))
+            except LedgerFault as fault:
+                self._losses.ledger(fault.loss)
+                raise
+            else:
+                self._health.clear(PART, "redis", "kafka")
             self._wake.wait(VOUCH_EVERY)
             self._wake.clear()
 
     def vouch(self) -> dict[int, Status]:
         """Make one pass over the buckets that are ours, and return what became of each that was tried."""
+        self._health.tell(PART, "group", None if self._inbox.joined else NOT_JOINED)
         buckets = sorted(partition.number for partition in self._inbox.owned)
         if not buckets:
+            self._show_none()
             return {}
         servers = self._view.servers(buckets)
         self._note(buckets, servers)
         metas = self._view.metas(list(servers))
+        self._metrics.show_waiting(meta.waiting for meta in metas.values() if meta)
         told = {bucket: self._published(bucket) for bucket in buckets}
         whole = self._audit({bucket: meta for bucket, meta in metas.items() if meta}, servers)
         times = self._times(servers.values())
         ends = self._ends(whole, told)
+        self._metrics.left.set(sum(max(0, end - whole[bucket].applied) for bucket, end in ends.items()))
         statuses: dict[int, Status] = {}
         for server, fresh in times.items():
             theirs = {b: (whole[b].epoch, end) for b, end in ends.items() if servers[b] == server}
             statuses |= self._vouch(server, fresh, theirs)
+        self._losses.vouched({b: ends[b] for b, status in statuses.items() if status is Status.OK})
+        if times:
+            self._metrics.show_fresh(max(server.time - fresh for server, fresh in times.items()) / 1000)
         self._report(statuses, [bucket for bucket in buckets if bucket not in statuses])
         return statuses
 
@@ -126,8 +156,8 @@ class Voucher:
         for bucket, identity in new.items():
             if last.get(bucket) != identity:
                 self._audited.pop(bucket, None)
-        for run in {new[bucket][0] for bucket in last.keys() & new.keys() if last[bucket] != new[bucket]}:
-            self._log.warning("Redis is another server, or the same one started again", run=run)
+        # The applier knows how far each bucket had read: it names what that cost.
+        self._doubt([bucket for bucket in last.keys() & new.keys() if last[bucket] != new[bucket]])
         self._serving = last | new
         known = set(self._serving.values())
         self._freshness = {identity: self._freshness.get(identity, Freshness()) for identity in known}
@@ -136,8 +166,13 @@ class Voucher:
         try:
             return self._view.vouch(server, fresh, ends)
         except ViewUnavailable as problem:  # this server went away meanwhile; others may be there
-            self._complaints.say("not vouching: Redis cannot answer", reason=str(problem))
+            self._away(problem, ends)
             return {}
+
+    def _away(self, problem: ViewUnavailable, buckets: Iterable[int]) -> None:
+        self._complaints.say("not vouching: Redis cannot answer", reason=str(problem))
+        if problem.loss is not None:
+            self._losses.found(problem.loss, buckets)
 
     def _audit(self, metas: Mapping[int, Meta], servers: Mapping[int, Server]) -> dict[int, Meta]:
         """Count the buckets that are due, begin those anew that lost something, and return the rest."""
@@ -151,7 +186,7 @@ class Voucher:
                     whole[bucket] = meta
             except ViewUnavailable as problem:
                 gone.add(servers[bucket])
-                self._complaints.say("not vouching: Redis cannot answer", reason=str(problem))
+                self._away(problem, [bucket])
         return whole
 
     def _is_whole(self, bucket: int, meta: Meta) -> bool:
@@ -163,18 +198,22 @@ class Voucher:
         if audit.status is Status.CHANGED:
             return epoch == meta.epoch  # never counted in this epoch: not to be vouched for before it is
         if audit.status is Status.DAMAGED:
-            self._log.error(
-                "a bucket lost keys and is begun anew",
-                bucket=bucket,
-                members=audit.members,
-                members_expected=audit.members_expected,
-                records=audit.states,
-                records_expected=audit.states_expected,
-            )
-            self._view.begin(bucket, damaged=meta.epoch, published=self._published(bucket))
+            self._begin_anew(bucket, meta, audit)
             return False
         self._audited[bucket] = (meta.epoch, time.monotonic())
         return True
+
+    def _begin_anew(self, bucket: int, meta: Meta, audit: Audit) -> None:
+        self._losses.explain(bucket)  # before the applier can see that the bucket is begun
+        self._view.begin(bucket, damaged=meta.epoch, published=self._published(bucket))
+        self._losses.fell(
+            Loss.VIEW_DAMAGED,
+            {bucket: Fall(meta.applied, 0)},
+            members=audit.members,
+            members_expected=audit.members_expected,
+            records=audit.states,
+            records_expected=audit.states_expected,
+        )
 
     def _times(self, servers: Iterable[Server]) -> dict[Server, int]:
         """Return the time up to which everything inbound held is in the ledger, by the clock of each server."""
@@ -214,25 +253,62 @@ class Voucher:
         if found != self._ledger.topic_id:
             raise LedgerFault(
                 f"{self._ledger.topic} is another topic (id {found} instead of {self._ledger.topic_id}): it "
-                "was deleted and made anew; restore the old one, which holds the opt-outs"
+                "was deleted and made anew; restore the old one, which holds the opt-outs",
+                Loss.LEDGER_RECREATED,
             )
+        self._check_settings()
         self._topic_checked = time.monotonic()
 
+    def _check_settings(self) -> None:
+        """Cry out where the ledger's settings were changed so that it can lose records.
+
+        No reason to stop: nothing is lost yet, and a worker that stands still keeps no opt-out either. Who reads the
+        log can set them back; the next start refuses.
+        """
+        try:
+            unsafe = frozenset(self._unsafe())
+        except TopicError as problem:
+            raise OffsetsUnavailable(str(problem)) from None
+        if unsafe - self._found_unsafe:
+            self._losses.ledger(Loss.LEDGER_UNSAFE)
+            self._log.error(SENTENCES[Loss.LEDGER_UNSAFE], loss=Loss.LEDGER_UNSAFE.value, settings=sorted(unsafe))
+        elif self._found_unsafe and not unsafe:
+            self._log.info("the ledger's settings are safe again", loss=Loss.LEDGER_UNSAFE.value)
+        self._found_unsafe = unsafe
+        self._metrics.unsafe.set(len(unsafe))
+
     def _report(self, statuses: Mapping[int, Status], missing: Sequence[int]) -> None:
-        if Status.EVICTS in statuses.values():
-            self._complaints.say("not vouching: this Redis may evict keys; set maxmemory-policy to noeviction")
+        self._losses.found(Loss.EVICTING, [b for b, status in statuses.items() if status is Status.EVICTS])
         moved = [bucket for bucket, status in statuses.items() if status in (Status.BEHIND, Status.CHANGED)]
         self._doubt([*moved, *missing])
         self._tell(len(statuses) + len(missing), [*missing, *(b for b, s in statuses.items() if s is not Status.OK)])
 
     def _tell(self, owned: int, without: Sequence[int]) -> None:
-        """Log when buckets begin or cease to be vouched for: what is not, answers UNKNOWN, soon or at once."""
+        """Say when buckets begin or cease to be vouched for: what is not, answers UNKNOWN, soon or at once."""
+        self._metrics.show_buckets(owned=owned, vouched=owned - len(without), replaying=self._losses.replaying)
+        self._health.tell(
+            PART, "unvouched", f"{len(without)} of {owned} buckets are not vouched for" if without else None
+        )
         if bool(without) is self._whole:
             self._whole = not without
             if without:
                 self._log.info("some buckets are not vouched for now", buckets=sorted(without)[:10], owned=owned)
             else:
                 self._log.info("every bucket of ours is vouched for", owned=owned)
+
+    def _pause(self, kind: str, reason: str) -> None:
+        self._whole = False
+        self._health.trouble(PART, kind, reason)
+        self._metrics.show_buckets(vouched=0)
+
+    def _show_none(self) -> None:
+        """Show that no bucket is ours: a spare that the group has let in is ready."""
+        self._metrics.show_buckets(owned=0, vouched=0, replaying=0)
+        self._metrics.show_waiting(())
+        self._metrics.left.set(0)
+        self._metrics.show_fresh(None)
+        if self._inbox.joined:
+            self._health.clear(PART, "unvouched")
 
     def _doubt(self, buckets: Sequence[int]) -> None:
         with self._lock:
@@ -245,11 +321,13 @@ def check_ledger(partition: Partition, start: int, end: int, meta: Meta, publish
     if start > 0:
         raise LedgerFault(
             f"{name} begins at offset {start}: its first records were deleted, and opt-outs with them; restore them, "
-            "and set retention.ms and retention.bytes to -1 (optout topics create checks it)"
+            "and set retention.ms and retention.bytes to -1 (optout topics create checks it)",
+            Loss.LEDGER_TRUNCATED,
         )
     told = published.get(partition.number, 0)
     if end < max(meta.applied, told):
         raise LedgerFault(
             f"{name} ends at offset {end}, but {max(meta.applied, told)} records of it were read: it was shortened or "
-            "recreated; restore it, for it holds the opt-outs"
+            "recreated; restore it, for it holds the opt-outs",
+            Loss.LEDGER_SHORTENED,
         )

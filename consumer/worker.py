@@ -48,14 +48,16 @@ class Parts:
     def _run(self, name: str, part: Part) -> None:
         try:
             part(self._stop)
+        except LedgerFault as problem:
+            self._failed(name, str(problem), loss=problem.loss.value)
         except SPOKEN as problem:
             self._failed(name, str(problem))
         except Exception as problem:  # noqa: BLE001 - whatever it is, the process must not go on as if it were well
             self._failed(name, unexpected(problem))
 
-    def _failed(self, name: str, sentence: str) -> None:
+    def _failed(self, name: str, sentence: str, **fields: str) -> None:
         self._failures.append(sentence)
-        self._log.critical(sentence, part=name)
+        self._log.critical(sentence, part=name, **fields)
         self._stop.set()
 
     def start(self) -> None:

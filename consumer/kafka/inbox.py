@@ -88,6 +88,8 @@ class Inbox:
         self._owned: set[Partition] = set()
         self._free = threading.Event()
         self._free.set()
+        self.joined = False
+        """Whether the group has us in: not before the first assignment, and not from a lost one to the next."""
         self.token = NO_TOKEN
         """The assignment in force. Replaced, never changed, so that another thread can hold on to the one it saw."""
         self._consumer = Consumer(
@@ -116,11 +118,13 @@ class Inbox:
         consumer.resume([TopicPartition(p.topic, p.number) for p in partitions])
         self._owned.update(partitions)
         self._renew_token()
+        self.joined = True
 
     def _revoked(self, consumer: Consumer, given: list[TopicPartition]) -> None:
         self._give_up(consumer, given, lost=False)
 
     def _lost(self, consumer: Consumer, given: list[TopicPartition]) -> None:
+        self.joined = False
         self._give_up(consumer, given, lost=True)
 
     def _give_up(self, consumer: Consumer, given: list[TopicPartition], *, lost: bool) -> None:

@@ -13,11 +13,14 @@ from redis.exceptions import (
     MovedError,
     NoPermissionError,
     NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
     RedisError,
     ResponseError,
     TryAgainError,
 )
 
+from consumer.domain.losses import Loss
 from consumer.nodes import WrongMode
 
 if TYPE_CHECKING:
@@ -26,8 +29,19 @@ if TYPE_CHECKING:
     from consumer.nodes import Node, Nodes
 
 
+REFUSED = "Redis refuses our user or password: see OPTOUT_REDIS_URL"
+MOVING = "the slot is moving to another server of the cluster"
+
+
 class ViewUnavailable(Exception):
-    """Redis cannot answer now: away, loading, read-only, out of memory, refusing our user. Ask again later."""
+    """Redis cannot answer now: away, loading, read-only, out of memory, refusing our user. Ask again later.
+
+    `loss` names the state that it is in, where that has a name.
+    """
+
+    def __init__(self, sentence: str, loss: Loss | None = None) -> None:
+        super().__init__(sentence)
+        self.loss = loss
 
 
 class ViewRefused(ViewUnavailable):
@@ -147,17 +161,26 @@ def _checked(answer: Any) -> Any:
     return unavailable(answer) if isinstance(answer, Exception) else answer
 
 
+_SAID: tuple[tuple[type[Exception], ViewUnavailable], ...] = (
+    # A cluster's would have been asked for where it is.
+    (MovedError, ViewMisaddressed("this Redis is a node of a cluster: set OPTOUT_REDIS_MODE to cluster")),
+    (AskError, ViewUnavailable(MOVING)),
+    (TryAgainError, ViewUnavailable(MOVING)),
+    (AuthenticationError, ViewRefused(REFUSED)),
+    (NoPermissionError, ViewRefused(REFUSED)),
+    (ReadOnlyError, ViewUnavailable("ReadOnlyError", Loss.READ_ONLY)),
+    (OutOfMemoryError, ViewUnavailable("OutOfMemoryError", Loss.OUT_OF_MEMORY)),
+)
+
+
 def unavailable(error: Exception) -> ViewUnavailable:
     """Return what is to be said of an error: its kind, and Redis's own word for it. The rest could quote a URL."""
     if isinstance(error, WrongMode):
         return ViewMisaddressed(str(error))
-    if isinstance(error, MovedError):  # a cluster's would have been asked for where it is
-        return ViewMisaddressed("this Redis is a node of a cluster: set OPTOUT_REDIS_MODE to cluster")
-    if isinstance(error, AskError | TryAgainError):
-        return ViewUnavailable("the slot is moving to another server of the cluster")
-    if isinstance(error, AuthenticationError | NoPermissionError):
-        return ViewRefused("Redis refuses our user or password: see OPTOUT_REDIS_URL")
+    for kind, said in _SAID:
+        if isinstance(error, kind):
+            return type(said)(str(said), said.loss)
     word = str(error).partition(" ")[0] if isinstance(error, ResponseError) else ""
     if word in ("NOAUTH", "WRONGPASS", "NOPERM"):
-        return ViewRefused("Redis refuses our user or password: see OPTOUT_REDIS_URL")
+        return ViewRefused(REFUSED)
     return ViewUnavailable(f"{type(error).__name__} {word}".strip())

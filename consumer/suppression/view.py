@@ -7,6 +7,7 @@ the bucket holds, so an owner that does not know yet that it is none any more ca
 from __future__ import annotations
 
 import secrets
+import time
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -30,13 +31,13 @@ from consumer.suppression.scripts import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from consumer.domain.bucket import Entry
     from consumer.nodes import Node, Nodes
 
-APPLY, BEGIN, TAKE, TRIM, VOUCH, AUDIT, WINDOW = map(
-    script, ("apply", "begin", "take", "trim", "vouch", "audit", "window")
+APPLY, BEGIN, TAKE, TOUCH, TRIM, VOUCH, AUDIT, WINDOW = map(
+    script, ("apply", "begin", "take", "touch", "trim", "vouch", "audit", "window")
 )
 
 MOST_RECORDS = 1000
@@ -86,6 +87,8 @@ class Applied:
     applied: int
     waiting: int = 0
     decisions: tuple[Decided, ...] = ()
+    problem: ViewUnavailable | None = None
+    """Why it is AWAY."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,11 +153,20 @@ class View:
 
     Every method raises ViewUnavailable when Redis cannot answer for any of the buckets. Where it can for some, the
     others are missing in what the method returns: whatever they were asked may have been done or not. Raises
-    OtherLedger when a bucket was made from another ledger. Safe to be used by several threads.
+    OtherLedger when a bucket was made from another ledger. `timed` hears of the seconds of each round trip of script
+    calls. Safe to be used by several threads.
     """
 
-    def __init__(self, client: redis.Redis | redis.RedisCluster | Nodes, *, buckets: int, ledger: str) -> None:
+    def __init__(
+        self,
+        client: redis.Redis | redis.RedisCluster | Nodes,
+        *,
+        buckets: int,
+        ledger: str,
+        timed: Callable[[str, float], None] = lambda _script, _seconds: None,
+    ) -> None:
         self._nodes = nodes_of(client)
+        self._timed = timed
         self._ledger = ledger
         self._prefixes = [bucket_prefix(bucket, buckets) for bucket in range(buckets)]
 
@@ -164,7 +176,7 @@ class View:
         At most MOST_RECORDS records a batch: Lua unpacks them onto a stack of limited size.
         """
         assert all(len(batch.entries) <= MOST_RECORDS for batch in batches)
-        answers = run(self._nodes, [self._apply_call(batch) for batch in batches])
+        answers = self._run_all([self._apply_call(batch) for batch in batches])
         return [self._applied(answer) for answer in answers]
 
     def _apply_call(self, batch: Batch) -> Call:
@@ -190,7 +202,7 @@ class View:
 
     def _applied(self, answer: Any) -> Applied:
         if isinstance(answer, ViewUnavailable):
-            return Applied(Status.AWAY, "", 0)
+            return Applied(Status.AWAY, "", 0, problem=answer)
         if isinstance(answer, ViewDamaged):
             return Applied(Status.DAMAGED, "", 0)
         status, epoch, applied, waiting, decisions = answer
@@ -237,9 +249,16 @@ class View:
             begun[bucket] = int(applied)
         return begun
 
+    def _run_all(self, calls: Sequence[Call]) -> list[Any]:
+        began = time.monotonic()
+        answers = run(self._nodes, calls)
+        if calls:
+            self._timed(calls[0].script.name, time.monotonic() - began)
+        return answers
+
     def _run(self, calls: Mapping[int, Call]) -> dict[int, Any]:
         """Run one call a bucket and return the answers of those that answered."""
-        answers = zip(calls, run(self._nodes, list(calls.values())), strict=True)
+        answers = zip(calls, self._run_all(list(calls.values())), strict=True)
         return {bucket: answer for bucket, answer in answers if not isinstance(answer, ViewUnavailable)}
 
     def metas(self, buckets: Iterable[int]) -> dict[int, Meta | None]:
@@ -289,6 +308,20 @@ class View:
                 for b, offset in below.items()
             }
         )
+
+    def touch(self, buckets: Iterable[int]) -> set[int]:
+        """Write into each bucket what stands there; return those whose Redis takes writes.
+
+        Raises ViewUnavailable where none does: a replica answers too, and so does a server whose memory is full.
+        """
+        return set(self._run({b: Call(TOUCH, [meta_key(self._prefixes[b])], []) for b in buckets}))
+
+    def holds(self, buckets: Iterable[int]) -> set[int]:
+        """Return the buckets under whose meta's name there is anything at all, whoever wrote it."""
+        wanted = list(buckets)
+        keys = [meta_key(self._prefixes[bucket]) for bucket in wanted]
+        answers = ask(self._nodes, [(key, ("EXISTS", key)) for key in keys])
+        return {bucket for bucket, answer in zip(wanted, answers, strict=True) if answer == 1}
 
     def servers(self, buckets: Sequence[int]) -> dict[int, Server]:
         """Return the identity and the clock of the server that serves each bucket; each server is asked once.
@@ -387,7 +420,7 @@ class View:
         for member in members:
             location_id = member.decode()
             keys += (set_key(prefix, location_id), state_key(prefix, location_id))
-        answer = run(self._nodes, [Call(AUDIT, keys, [epoch, len(members)])])[0]
+        answer = self._run_all([Call(AUDIT, keys, [epoch, len(members)])])[0]
         if isinstance(answer, ViewDamaged):
             return Audit(Status.DAMAGED, 0, 0, 0, 0)
         return Audit(Status(answer[0].decode()), *answer[1:])

@@ -247,10 +247,9 @@ def test_ledger_that_was_written_in_transactions_is_not_jumped(system: System, m
 
 def test_full_outbox_is_waited_for(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
     """A bucket with too many changes waiting is not applied to until they are told; then it goes on by itself."""
-    monkeypatch.setattr(module, "MOST_WAITING", 3)
     monkeypatch.setattr(module, "MOST_RECORDS", 2)
     system.append(*((HERE, f"+1202555{number:04d}", "STOP") for number in range(12)))
-    member = Applying(system, doubted=lambda: {0})
+    member = Applying(system, most_waiting=3)
     until(member, lambda: system.metas("outbox")[0] > 3)
     member.apply(5)
     assert 3 < system.metas("applied")[0] < 12

@@ -13,7 +13,7 @@ from consumer.kafka.offsets import Offsets
 from consumer.suppression.scripts import ViewUnavailable
 from consumer.suppression.view import Batch, Status
 from consumer.voucher import Voucher
-from tests.parts.system import Applying, System, location_in, wait_for
+from tests.parts.system import Applying, Ops, System, location_in, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -107,15 +107,18 @@ def test_other_buckets_are_vouched_for(system: System, halved: Halved) -> None:
     assert [view.begin(bucket) for bucket in range(BUCKETS)] == [0, 0]
     system.commit("classify", "inbound", {0: 0})
     owned = frozenset(Partition(system.topics["ledger"], bucket) for bucket in range(BUCKETS))
+    log = CapturingLogger()
     voucher = Voucher(
         view=view,
-        inbox=cast("Inbox", type("Owner", (), {"owned": owned})()),
+        inbox=cast("Inbox", type("Owner", (), {"owned": owned, "joined": True})()),
         offsets=Offsets(system.admin, CommittedReader(system.client(), f"{system.group}.classify")),
         ledger=system.ledger,
         inbound=[system.topics["inbound"]],
         published=lambda _bucket: 0,
         topic_id=None,
-        log=cast("Any", CapturingLogger()),
+        unsafe=list,
+        log=cast("Any", log),
+        **Ops(log).everywhere(),
     )
     halved.halve()
     assert voucher.vouch() == {0: Status.OK}

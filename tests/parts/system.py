@@ -20,7 +20,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from structlog.testing import CapturingLogger
 
-from consumer.applier import Applier
+from consumer.applier import MOST_WAITING, Applier
 from consumer.changes import Changes
 from consumer.classifier import Classifier
 from consumer.domain.buckets import bucket_of
@@ -33,6 +33,9 @@ from consumer.kafka import topics
 from consumer.kafka.inbox import CommittedReader, Inbox
 from consumer.kafka.producers import LedgerProducer, TransactionalOutbox
 from consumer.ledger import Ledger
+from consumer.ops.health import Health
+from consumer.ops.losses import Losses
+from consumer.ops.metrics import Metrics
 from consumer.publisher import Publisher
 from consumer.suppression.view import View
 from consumer.wire.codec import Codec
@@ -177,6 +180,7 @@ class System(AbstractContextManager["System"]):
         self.buckets = buckets
         self.topics = {role: prefix + name for role, name in TOPICS.items()}
         self.group = f"{prefix}sms-optout"
+        self.command = COMMAND
         self.workers: list[Worker] = []
         self.by_hand: list[Applying | Classifying] = []
         self.environment = {
@@ -244,7 +248,7 @@ class System(AbstractContextManager["System"]):
     def start_worker(self, *arguments: str, **settings: str) -> Worker:
         """Start a worker process."""
         log = self.folder / f"worker-{len(self.workers)}.log"
-        process = spawn([*COMMAND, "worker", *arguments], environment={**self.environment, **settings}, output=log)
+        process = spawn([*self.command, "worker", *arguments], environment={**self.environment, **settings}, output=log)
         worker = Worker(process, log)
         self.workers.append(worker)
         return worker
@@ -475,6 +479,23 @@ class System(AbstractContextManager["System"]):
         wait_until(done, "the offsets are set", 30)
 
 
+class Ops:
+    """What parts in this process say of themselves, and where a test reads it."""
+
+    def __init__(self, log: CapturingLogger) -> None:
+        self.metrics = Metrics()
+        self.health = Health(self.metrics)
+        self.losses = Losses(self.metrics, cast("FilteringBoundLogger", log))
+
+    def value(self, name: str, **labels: str) -> float:
+        """Return a metric's value, 0 if it was never set."""
+        return self.metrics.registry.get_sample_value(name, labels) or 0.0
+
+    def everywhere(self) -> dict[str, Any]:
+        """Return what most parts are built with."""
+        return {"metrics": self.metrics, "health": self.health, "losses": self.losses}
+
+
 class Applying:
     """An applier with its publisher, in this process and moved by hand: a test decides what comes between two steps."""
 
@@ -486,8 +507,10 @@ class Applying:
         outbox: Publishing | None = None,
         doubted: Callable[[], set[int]] = set,
         properties: Mapping[str, Any] | None = None,
+        most_waiting: int = MOST_WAITING,
     ) -> None:
         self.logger = CapturingLogger()
+        self.ops = Ops(self.logger)
         self.view = view or system.view()
         self.inbox = Inbox(system.client(**properties or {}) | {"group.id": system.ledger.group}, lambda *_: None)
         self.outbox = outbox or TransactionalOutbox(system.client())
@@ -506,6 +529,7 @@ class Applying:
             outbox=self.outbox,
             render=changes.records,
             ledger=system.ledger.topic,
+            **self.ops.everywhere(),
             log=log,
         )
         self.applier = Applier(
@@ -515,6 +539,8 @@ class Applying:
             notice_publisher=self.publisher.notice,
             take_doubts=doubted,
             wake_voucher=lambda: None,
+            most_waiting=most_waiting,
+            **self.ops.everywhere(),
             log=log,
         )
         self.inbox.subscribe([system.ledger.topic], self.applier)
@@ -555,6 +581,7 @@ class Classifying:
         limits: BadRecords | None = None,
     ) -> None:
         self.logger = CapturingLogger()
+        self.ops = Ops(self.logger)
         intake = Intake(
             codec=system.codec,
             keywords=Keywords(),
@@ -573,6 +600,8 @@ class Classifying:
             intake=intake,
             producer=self.producer,
             ledger_id=system.ledger.topic_id,
+            metrics=self.ops.metrics,
+            health=self.ops.health,
             log=cast("FilteringBoundLogger", self.logger),
             limits=limits,
         )
