@@ -93,7 +93,7 @@ def test_every_loss_is_exported_before_it_happens(probed: Probed) -> None:
     metrics = probed.get("/metrics")[1]
     for kind in Loss:
         assert f'optout_losses_total{{kind="{kind}"}} 0.0' in metrics
-    assert 'optout_dead_letters_total{reason="unattributable-opt-out"} 0.0' in metrics
+    assert 'optout_dead_letters_total{reason="unattributable_opt_out"} 0.0' in metrics
 
 
 def test_a_silent_client_holds_nobody_up(probed: Probed) -> None:
