@@ -106,7 +106,7 @@ def test_a_silent_client_holds_nobody_up(probed: Probed) -> None:
 def test_what_the_intake_counts_is_exported() -> None:
     """Everything that became of inbound records is a metric by its name, dead letters by their reason."""
     metrics = Metrics()
-    counts = {"inbound": 9, "opt_out": 3, "implausible_time": 1, "dead_lettered": 2, "dead_letter:not-avro": 2}
+    counts = {"inbound": 9, "opt_out": 3, "implausible_time": 1, "dead_lettered": 2, "dead_letter_not_avro": 2}
     metrics.count_intake(counts)
     metrics.count_intake({"inbound": 1})
     value = metrics.registry.get_sample_value
