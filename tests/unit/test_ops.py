@@ -113,7 +113,7 @@ def test_what_the_intake_counts_is_exported() -> None:
     assert value("optout_inbound_records_total") == 10
     assert value("optout_inbound_outcomes_total", {"outcome": "opt_out"}) == 3
     assert value("optout_inbound_outcomes_total", {"outcome": "implausible_time"}) == 1
-    assert value("optout_dead_letters_total", {"reason": "not-avro"}) == 2
+    assert value("optout_dead_letters_total", {"reason": "not_avro"}) == 2
 
 
 class Lost:
