@@ -192,7 +192,7 @@ class View:
                 _ACTIONS[entry.action],
                 entry.event_time,
                 entry.keyword,
-                entry.raw,
+                entry.raw if entry.offset >= batch.published else b"",  # below it nothing goes into the outbox
             )
         keys = [meta_key(prefix), outbox_key(prefix), locations_key(prefix)]
         for location_id in places:
