@@ -62,6 +62,16 @@ REFRESH_MS = 10_000
 """How long inbound's new partitions may stay unknown to the group: they hold freshness back until they are read, and
 the client's default of five minutes is as long as guards wait before they answer UNKNOWN."""
 
+READING_LEDGER = {
+    "queued.min.messages": 2000,
+    "queued.max.messages.kbytes": 8192,
+    "fetch.message.max.bytes": 262_144,
+    "fetch.max.bytes": 4_194_304,
+    "fetch.wait.max.ms": 100,
+}
+"""What an applier fetches ahead: little, for in a replay a new STOP waits behind all of it, and it is memory. While one
+bucket's part of the queue is full a fetch waits for the others, so it must not wait for long."""
+
 
 def redis_nodes(settings: Settings) -> Nodes:
     """Return the servers that hold the view. They are connected to when first used. Raises ConfigurationError."""
@@ -332,7 +342,7 @@ def _apply(  # noqa: PLR0917 - what the root has at hand
     losses = Losses(ops.metrics, logs.logger("losses"))
 
     def run(stop: threading.Event) -> None:
-        inbox = Inbox(_consumer_config(settings, settings.appliers), Complaints(log).kafka)
+        inbox = Inbox(READING_LEDGER | _consumer_config(settings, settings.appliers), Complaints(log).kafka)
         publisher = Publisher(
             view=view,
             inbox=inbox,
