@@ -12,6 +12,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from consumer.catching_up import CatchingUp
 from consumer.continuity import Continuity
 from consumer.domain.subscription import Decision
 from consumer.kafka.inbox import Partition
@@ -42,6 +43,8 @@ GAP_SECONDS = 10.0
 """Seconds after which a record that does not come is taken to be missing."""
 ASK_AGAIN = 0.5
 """Seconds before Redis is asked again after it could not answer."""
+LOOK_EVERY = 0.2
+"""Seconds after which it is looked again who is far behind."""
 AWAY = ViewUnavailable("their part of Redis is away")
 
 
@@ -104,6 +107,10 @@ class Applier:
         self._reading: dict[Partition, _Reading] = {}
         self._paused: set[Partition] = set()
         self._continuity = Continuity(losses, metrics, log)
+        self._told: dict[int, int] = {}
+        self._catching_up: CatchingUp[Partition] = CatchingUp(log)
+        self._waiting: set[Partition] = set()
+        self._looked = -math.inf
 
     # As the listener of the inbox
 
@@ -128,6 +135,7 @@ class Applier:
         """Forget these buckets. Nothing is to be finished: the next owner goes on where the view stands."""
         for partition in partitions:
             self._reading.pop(partition, None)
+            self._told.pop(partition.number, None)
         self._paused.difference_update(partitions)
         self._continuity.given_up(partition.number for partition in partitions)
         self._show_held()
@@ -162,6 +170,7 @@ class Applier:
                 asked_at = time.monotonic()
                 self._return([partition for partition, reading in self._reading.items() if reading.away])
                 self._look_at_full()
+            self._look_at_ends(inbox)
             self._hold(inbox)
             self._seek(inbox)
             self.step(inbox.read(MOST_RECORDS, 0.1).messages)
@@ -198,7 +207,20 @@ class Applier:
         )
 
     def _held(self) -> set[Partition]:
-        return {p for p, reading in self._reading.items() if reading.away or reading.stopped or reading.full}
+        stand_still = {p for p, reading in self._reading.items() if reading.away or reading.stopped or reading.full}
+        return stand_still | (self._waiting & self._reading.keys())
+
+    def _look_at_ends(self, inbox: Inbox) -> None:
+        """Find out who is far behind, and who of them has to wait for the others."""
+        if time.monotonic() - self._looked < LOOK_EVERY:
+            return
+        self._looked = time.monotonic()
+        left = {}
+        for partition, reading in self._reading.items():
+            end = inbox.known_end(partition)
+            if end is not None and not (reading.away or reading.stopped or reading.full):
+                left[partition] = max(0, end - reading.position)
+        self._waiting = self._catching_up.waiting(left)
 
     def _seek(self, inbox: Inbox) -> None:
         for partition, reading in self._reading.items():
@@ -277,11 +299,13 @@ class Applier:
         results = self._view.apply(batches)
         decided: Counter[Decision] = Counter()
         replayed, noticed = 0, []
-        for (partition, part), batch, applied in zip(parts.items(), batches, results, strict=True):
+        for (partition, part), applied in zip(parts.items(), results, strict=True):
             if not self._go_on(partition, part.end, applied):
                 self._leave([partition], applied.problem or AWAY)
+            self._catching_up.applied(partition, len(applied.decisions))
             # What was told already is a replay: nothing new, whatever it decides.
-            counts = Counter(d.decision for d in applied.decisions if d.offset >= batch.published)
+            told = max(self._published(partition.number), self._told.get(partition.number, 0))
+            counts = Counter(d.decision for d in applied.decisions if d.offset >= told)
             decided += counts
             replayed += len(applied.decisions) - counts.total()
             if counts[Decision.CHANGED]:
@@ -313,7 +337,8 @@ class Applier:
         if applied.status is not Status.OK:
             self._continuity.moved(bucket, reading.position, position)
         reading.position = position
-        reading.seek = reading.seek or position != end
+        if position != end:
+            reading.seek, self._looked = True, -math.inf
         reading.full = applied.waiting > self._most_waiting
         return True
 
@@ -331,6 +356,9 @@ class Applier:
         return {partition: standing[partition.number] for partition in partitions if partition.number in standing}
 
     def _standing(self, metas: Mapping[int, Meta | None]) -> dict[int, int]:
+        for bucket, meta in metas.items():
+            if meta:
+                self._told[bucket] = max(meta.published, self._told.get(bucket, 0))
         begun = self._begin({bucket: None for bucket, meta in metas.items() if meta is None})
         return {bucket: meta.applied for bucket, meta in metas.items() if meta} | begun
 
@@ -362,6 +390,7 @@ class Applier:
             if position != reading.position:
                 self._continuity.moved(bucket, reading.position, position)
                 reading.position, reading.seek = position, True
+                self._looked = -math.inf  # before they are read all at once
         self._meet(servers)
 
     def _look_at_full(self) -> None:
@@ -419,6 +448,7 @@ class Applier:
         if not any(reading.away for reading in self._reading.values()):
             self._health.clear(PART, "redis")
         if positions:
+            self._looked = -math.inf
             self._meet(servers)
             self._log.info("Redis answers again: applying goes on", buckets=len(positions))
             self._wake_voucher()

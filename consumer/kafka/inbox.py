@@ -237,6 +237,15 @@ class Inbox:
             else:
                 return int(low)
 
+    def known_end(self, partition: Partition) -> int | None:
+        """Return the partition's end as the last fetch told it, None if none has: costs no request."""
+        place = TopicPartition(partition.topic, partition.number)
+        try:
+            _, high = self._consumer.get_watermark_offsets(place, cached=True)
+        except KafkaException:  # given up meanwhile
+            return None
+        return int(high) if high >= 0 else None
+
     def commit(self, offsets: Mapping[Partition, int], note: str = "") -> bool:
         """Commit these offsets, with a note that stays with them, and wait.
 
