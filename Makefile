@@ -1,6 +1,6 @@
 # `make` lists the targets. GNU make 3.81 (macOS) is enough.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench compose-test prove docs format lock clean
+.PHONY: help setup demo test check bench bench-replay compose-test prove docs format lock clean
 
 # A Python of your choice: make setup PYTHON=/opt/python3.13/bin/python3
 PYTHON :=
@@ -52,6 +52,9 @@ check: $(COMPLETE) ## Everything that CI checks: format, lint, types, import rul
 
 bench: $(COMPLETE) ## Measure the raw Kafka client and the worker in turns; QUICK=1 takes a minute
 	$(BIN)/python -m bench.yardstick $(if $(QUICK),--quick) $(ARGS)
+
+bench-replay: $(COMPLETE) ## Measure a replay into an empty Redis, e.g. make bench-replay SUBSCRIPTIONS=1000000
+	$(BIN)/python -m bench.replay $(or $(SUBSCRIPTIONS),200000) $(ARGS)
 
 docs: $(COMPLETE) ## Bring the documents' tables of commands, settings and topics up to date
 	$(BIN)/python -m tests.docs.generated
