@@ -14,7 +14,7 @@ from consumer import rebuild as module
 from consumer.rebuild import NotRebuilt, Rebuild
 from consumer.settings import load
 from tests.parts import oracle
-from tests.parts.system import COMMAND, System, location_in, wait_for
+from tests.parts.system import COMMAND, Applying, System, location_in, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,6 +39,18 @@ def system(kafka: Kafka, redis_url: str, topic_prefix: str, tmp_path: Path) -> I
 
 def settled(system: System) -> bool:
     return system.settled() and min(system.metas("fresh").values()) > 0
+
+
+def applied(system: System) -> None:
+    """Apply and tell all, without a worker."""
+    member = Applying(system)
+
+    def done() -> bool:
+        member.apply()
+        return member.publish() and system.metas("applied") == system.ends("ledger")
+
+    wait_for("applied and told", done)
+    member.die()
 
 
 def epochs(system: System) -> list[object]:
@@ -86,9 +98,7 @@ def test_changes_that_wait_are_not_lost(system: System) -> None:
 
 def test_nobody_applies(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where no worker runs that is said after a while; one that starts later finds the buckets and replays them."""
-    worker = system.start_worker()
-    wait_for("settled", lambda: settled(system))
-    worker.stop()
+    applied(system)
     for name, value in system.environment.items():
         if name.startswith("OPTOUT_"):
             monkeypatch.setenv(name, value)
@@ -108,9 +118,7 @@ def test_nobody_applies(system: System, monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_waiting_can_be_ended(system: System) -> None:
     """Ctrl-C ends the waiting, not the replay, and says so."""
-    worker = system.start_worker()
-    wait_for("settled", lambda: settled(system))
-    worker.stop()
+    applied(system)
     process = subprocess.Popen(
         [*COMMAND, "rebuild"], env=system.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -124,9 +132,7 @@ def test_waiting_can_be_ended(system: System) -> None:
 
 def test_what_is_refused(system: System) -> None:
     """Nothing is begun anew where what Redis holds could not be read again, or is another ledger's."""
-    worker = system.start_worker()
-    wait_for("settled", lambda: settled(system))
-    worker.stop()
+    applied(system)
     before = epochs(system)
     done = system.run("rebuild", OPTOUT_REDIS_URL="redis://127.0.0.1:1/0")
     assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
