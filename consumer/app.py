@@ -27,6 +27,7 @@ from consumer.guard import Guard
 from consumer.intake import Intake, Topics
 from consumer.kafka import topics
 from consumer.kafka.cluster import connect, partitions_by_topic
+from consumer.kafka.errors import KafkaGone
 from consumer.kafka.inbox import CommittedReader, Inbox
 from consumer.kafka.offsets import Offsets
 from consumer.kafka.producers import LedgerProducer, PlainOutbox, TransactionalOutbox
@@ -40,10 +41,11 @@ from consumer.ops.metrics import Metrics
 from consumer.publisher import Publisher
 from consumer.settings import ConfigurationError
 from consumer.suppression.scripts import ViewRefused, ViewUnavailable
-from consumer.suppression.view import View
+from consumer.suppression.view import OtherLedger, View
 from consumer.voucher import Voucher
 from consumer.wire import registry
 from consumer.wire.codec import Codec
+from consumer.wire.errors import SchemaError, SchemaSourceUnavailable
 from consumer.wire.schemas import Schemas, schemas_directory
 
 if TYPE_CHECKING:
@@ -55,6 +57,9 @@ if TYPE_CHECKING:
     from consumer.nodes import Nodes
     from consumer.settings import Settings
     from consumer.wire.schemas import SchemaSource
+
+FAULTS = (KafkaGone, LedgerFault, OtherLedger, SchemaError, SchemaSourceUnavailable, topics.TopicError, ViewUnavailable)
+"""What the parts of a deployment raise, each in a sentence, when they are wrong or out of reach."""
 
 SESSION_MS = 10_000
 """How long a dead member keeps its partitions. The client's default of 45 s would be a long time without an owner."""

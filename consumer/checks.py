@@ -12,14 +12,11 @@ from consumer import app
 from consumer.domain.events import ConfirmationRequested, KeywordRecord, ReviewRequested, SubscriptionChanged
 from consumer.kafka import topics
 from consumer.kafka.cluster import partitions_by_topic
-from consumer.kafka.errors import KafkaGone
-from consumer.kafka.topics import TopicError
 from consumer.ledger import LedgerFault
 from consumer.nodes import WrongMode
 from consumer.settings import ConfigurationError, Settings, load
 from consumer.suppression.scripts import ViewUnavailable
-from consumer.suppression.view import OtherLedger, View
-from consumer.wire.errors import SchemaError, SchemaSourceUnavailable
+from consumer.suppression.view import View
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,8 +26,6 @@ if TYPE_CHECKING:
 OLDEST_REDIS = 7
 ROOM_FOR_HEADERS = 4096
 """Bytes that the headers of a dead letter take at most, and a few to spare."""
-
-FAULTS = (KafkaGone, LedgerFault, OtherLedger, SchemaError, SchemaSourceUnavailable, TopicError, ViewUnavailable)
 
 Check = Callable[[Settings], list[str]]
 
@@ -47,7 +42,7 @@ def check_config() -> list[str]:
             faults += check(settings)
         except ConfigurationError as wrong:
             faults += [fault for fault in wrong.faults if fault not in faults]
-        except FAULTS as fault:
+        except app.FAULTS as fault:
             faults.append(str(fault))
     return faults
 

@@ -26,20 +26,15 @@ from consumer.embedded import running
 from consumer.embedded.errors import EmbeddedError
 from consumer.guard import Unknown, VerdictKind
 from consumer.history import as_dict, history, in_words
-from consumer.kafka.errors import KafkaGone
-from consumer.kafka.topics import TopicError
-from consumer.ledger import LedgerFault
 from consumer.maintenance.commands import maintenance
 from consumer.maintenance.window import NotOpened
 from consumer.ops import logs
-from consumer.ops.bars import bar
-from consumer.rebuild import NotRebuilt, Rebuild
+from consumer.ops.terminal import say
+from consumer.recovery.commands import rebuild, verify
+from consumer.recovery.rebuild import NotRebuilt
+from consumer.recovery.verify import CannotCompare
 from consumer.settings import ConfigurationError, load
 from consumer.simulate import Refused, await_read, read_lines, simulate
-from consumer.suppression.scripts import ViewUnavailable
-from consumer.suppression.view import OtherLedger
-from consumer.verify import CannotCompare, Differences, verify
-from consumer.wire.errors import SchemaError, SchemaSourceUnavailable
 from consumer.worker import unexpected
 
 if TYPE_CHECKING:
@@ -48,21 +43,7 @@ if TYPE_CHECKING:
     from consumer.guard import Verdict
     from consumer.settings import Settings
 
-FAILED = (
-    CannotCompare,
-    DeadLetterFault,
-    EmbeddedError,
-    KafkaGone,
-    LedgerFault,
-    NotOpened,
-    NotRebuilt,
-    OtherLedger,
-    Refused,
-    SchemaError,
-    SchemaSourceUnavailable,
-    TopicError,
-    ViewUnavailable,
-)
+FAILED = (*app.FAULTS, CannotCompare, DeadLetterFault, EmbeddedError, NotOpened, NotRebuilt, Refused)
 WRONG = (ConfigurationError, NotANumber)
 
 WORTH_SAYING_S = 5.0
@@ -80,20 +61,20 @@ def run(arguments: Sequence[str]) -> int:
     except click.Abort:
         answer = 130
     except click.ClickException as wrong:
-        answer = _say(wrong.format_message(), 2)
+        answer = say(wrong.format_message(), 2)
     except WRONG as wrong:
-        answer = _say(str(wrong), 2)
+        answer = say(str(wrong), 2)
     except FAILED as failed:
-        answer = _say(str(failed), 1)
+        answer = say(str(failed), 1)
     except BrokenPipeError:  # whoever reads our answer has gone
         sys.stderr.close()
         answer = 1
     except OSError as problem:  # a full disk, for one
-        answer = _say(f"{problem.filename or 'the output'} cannot be read or written: {problem.strerror}", 1)
+        answer = say(f"{problem.filename or 'the output'} cannot be read or written: {problem.strerror}", 1)
     except UnicodeError:
-        answer = _say("an argument or setting is not UTF-8 text", 2)
+        answer = say("an argument or setting is not UTF-8 text", 2)
     except Exception as problem:  # noqa: BLE001 - a traceback could quote a patient
-        answer = _say(unexpected(problem), 1)
+        answer = say(unexpected(problem), 1)
     return answer if isinstance(answer, int) else 0
 
 
@@ -102,12 +83,6 @@ def _show_everything() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-
-
-def _say(sentences: str, code: int) -> int:
-    for sentence in sentences.splitlines():
-        click.echo(f"optout: {sentence}", err=True)
-    return code
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -149,7 +124,7 @@ def check_config_command() -> int:
     """Say all that is wrong with the settings at once, and try to connect with them."""
     faults = check_config()
     for fault in faults:
-        _say(fault, 1)
+        say(fault, 1)
     if not faults:
         click.echo("the settings are sound; Kafka and Redis answer")
     return 1 if faults else 0
@@ -326,81 +301,13 @@ def history_command(location: str, number: str, as_json: bool) -> int:  # noqa: 
     else:
         for line in in_words(found):
             click.echo(line)
-    return _say(found.stopped, 1) if found.stopped else 0
+    return say(found.stopped, 1) if found.stopped else 0
 
 
 optout.add_command(dead_letters)
 optout.add_command(maintenance)
-
-
-_buckets = click.option(
-    "--bucket", "buckets", metavar="N", type=click.IntRange(min=0), multiple=True, help="This bucket; all by default."
-)
-
-
-def _chosen(buckets: Sequence[int], settings: Settings) -> list[int]:
-    """Return the buckets that are meant. Raises UsageError for one that there is not."""
-    for bucket in buckets:
-        if bucket >= settings.buckets:
-            raise click.UsageError(
-                f"--bucket {bucket}: there are {settings.buckets} buckets, 0 to {settings.buckets - 1}"
-            )
-    return sorted(set(buckets)) or list(range(settings.buckets))
-
-
-@optout.command("verify")
-@_buckets
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, a line for each difference.")
-@click.option(
-    "--limit", metavar="N", type=click.IntRange(min=0), default=100, show_default=True, help="Differences to show."
-)
-@click.option("--numbers", is_flag=True, help="Show patients' whole numbers, not the last four digits.")
-def verify_command(buckets: tuple[int, ...], as_json: bool, limit: int, numbers: bool) -> int:  # noqa: FBT001 - click's
-    """Compare Redis with the ledger and list every difference. Changes nothing; workers may run meanwhile.
-
-    Exit 0: equal. 1: not equal. 2: it could not be compared.
-    """
-    settings = _settings()
-    chosen = _chosen(buckets, settings)
-    differences = Differences(numbers=numbers)
-    try:
-        with bar("comparing") as moved:
-            for difference in verify(settings, chosen, moved):
-                if differences.add(difference) <= limit:
-                    click.echo(
-                        json.dumps(differences.as_dict(difference)) if as_json else differences.in_words(difference)
-                    )
-    except FAILED as failed:
-        return _say(f"not compared: {failed}", 2)
-    click.echo(differences.summary(chosen, limit), err=as_json)
-    return 1 if differences.found else 0
-
-
-@optout.command("rebuild")
-@_buckets
-@click.option("--yes", is_flag=True, help="Do not ask at a terminal.")
-@click.option("--wait/--no-wait", "wait", default=True, help="Wait until the buckets are vouched for; the default.")
-def rebuild_command(buckets: tuple[int, ...], yes: bool, wait: bool) -> int:  # noqa: FBT001 - click's
-    """Have buckets replayed from the ledger. Until each has caught up, its locations answer UNKNOWN.
-
-    Nothing is lost or told twice, whenever it is done. The workers replay: they may run or be started afterwards.
-    """
-    settings = _settings()
-    rebuild = Rebuild(settings, _chosen(buckets, settings))
-    click.echo(rebuild.announcement(), err=True)
-    if not yes and sys.stdin.isatty() and not click.confirm("Go on?", err=True):
-        return _say("nothing was begun anew", 1)
-    rebuild.begin()
-    if not wait:
-        click.echo("begun anew; the workers replay them")
-        return 0
-    try:
-        with bar("replaying") as moved:
-            seconds = rebuild.await_vouched(moved)
-    except KeyboardInterrupt:
-        return _say("not waited for any longer; the workers go on replaying", 130)
-    click.echo(f"replayed and vouched for after {seconds:.1f} s")
-    return 0
+optout.add_command(verify)
+optout.add_command(rebuild)
 
 
 @optout.command("dev")

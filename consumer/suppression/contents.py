@@ -6,16 +6,20 @@ and the bucket's meta in one step, for whoever has to know.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import redis
 
 from consumer.domain.buckets import bucket_prefix, locations_key, meta_key, outbox_key, set_key, state_key
-from consumer.suppression.scripts import unavailable_if_redis_fails
+from consumer.nodes import nodes_of
+from consumer.suppression.scripts import unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+
+    from consumer.nodes import Nodes
 
 PIECE = 1000
 """Members, fields or changes that are asked for in one command."""
@@ -72,9 +76,21 @@ class Seen:
 class Reading:
     """Reads buckets. Every method raises ViewUnavailable when Redis cannot answer."""
 
-    def __init__(self, client: redis.Redis, *, buckets: int) -> None:
-        self._client = client
+    def __init__(self, client: redis.Redis | redis.RedisCluster | Nodes, *, buckets: int) -> None:
+        self._nodes = nodes_of(client)
         self._prefixes = [bucket_prefix(bucket, buckets) for bucket in range(buckets)]
+
+    @contextmanager
+    def _server(self, prefix: str) -> Iterator[redis.Redis]:
+        """Give a client of the server that has the bucket, and say of its errors what a view says."""
+        node = None
+        try:
+            node = self._nodes.serving(meta_key(prefix))
+            yield node.client
+        except (redis.RedisError, OSError) as error:
+            if node is not None:
+                self._nodes.failed(node, error)
+            raise unavailable(error) from None
 
     def standing(self, bucket: int) -> Standing | None:
         """Return what the bucket says of itself, None where there is none or it is not whole."""
@@ -87,7 +103,7 @@ class Reading:
         """Return these subscriptions, PIECE at most, and what the bucket says of itself, all in one moment."""
         assert len(subscriptions) <= PIECE
         prefix = self._prefixes[bucket]
-        with unavailable_if_redis_fails(), self._client.pipeline(transaction=True) as pipeline:
+        with self._server(prefix) as client, client.pipeline(transaction=True) as pipeline:
             pipeline.hgetall(meta_key(prefix))
             pipeline.zcard(outbox_key(prefix))
             pipeline.scard(locations_key(prefix))
@@ -106,24 +122,25 @@ class Reading:
     def contents(self, bucket: int) -> Contents:
         """Return what the bucket holds."""
         prefix, found = self._prefixes[bucket], Contents()
-        with unavailable_if_redis_fails():
+        with self._server(prefix) as client:
             listed: set[str] = set()
-            self._scan([("sscan", locations_key(prefix), listed.update)], found)
+            self._scan(client, [("sscan", locations_key(prefix), listed.update)], found)
             found.epochs = dict.fromkeys((_text(location) for location in listed), None)  # type: ignore[arg-type]
             scans: list[Any] = []
             for location in found.epochs:
                 scans.append(("sscan", set_key(prefix, location), _members(location, found)))
                 scans.append(("hscan", state_key(prefix, location), _records(location, found)))
-            self._scan(scans, found)
-            self._outbox(outbox_key(prefix), found)
+            self._scan(client, scans, found)
+            self._outbox(client, outbox_key(prefix), found)
         return found
 
-    def _scan(self, scans: list[Any], found: Contents) -> None:
+    @staticmethod
+    def _scan(client: redis.Redis, scans: list[Any], found: Contents) -> None:
         """Scan these keys to their ends, several in a round trip."""
         left = [(command, key, 0, take) for command, key, take in reversed(scans)]
         while left:
             now = [left.pop() for _ in range(min(SCANS, len(left)))]
-            with self._client.pipeline(transaction=False) as pipeline:
+            with client.pipeline(transaction=False) as pipeline:
                 for command, key, cursor, _ in now:
                     getattr(pipeline, command)(key, cursor, count=PIECE)
                 answers = pipeline.execute(raise_on_error=False)
@@ -136,10 +153,11 @@ class Reading:
                 if cursor:
                     left.append((command, key, cursor, take))
 
-    def _outbox(self, key: str, found: Contents) -> None:
+    @staticmethod
+    def _outbox(client: redis.Redis, key: str, found: Contents) -> None:
         start = "-inf"
         while True:
-            with self._client.pipeline(transaction=False) as pipeline:
+            with client.pipeline(transaction=False) as pipeline:
                 pipeline.zrange(key, start, "+inf", byscore=True, offset=0, num=PIECE, withscores=True)
                 (piece,) = pipeline.execute(raise_on_error=False)
             if _of_other_type(piece):

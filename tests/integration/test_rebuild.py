@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 from confluent_kafka import TopicPartition
 
-from consumer import rebuild as module
-from consumer.rebuild import NotRebuilt, Rebuild
+from consumer.recovery import rebuild as module
+from consumer.recovery.rebuild import NotRebuilt, Rebuild
 from consumer.settings import load
 from tests.parts import oracle
 from tests.parts.system import COMMAND, Applying, System, location_in, wait_for

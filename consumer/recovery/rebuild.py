@@ -40,9 +40,9 @@ class Rebuild:
 
     def __init__(self, settings: Settings, buckets: Sequence[int]) -> None:
         ledger = app.ledger_as_it_is(settings)
-        client = app.redis_client(settings)
-        self._view = View(client, buckets=settings.buckets, ledger=ledger.identity)
-        self._reading = Reading(client, buckets=settings.buckets)
+        nodes = app.redis_nodes(settings)
+        self._view = View(nodes, buckets=settings.buckets, ledger=ledger.identity)
+        self._reading = Reading(nodes, buckets=settings.buckets)
         self._buckets = list(buckets)
         metas = self._view.metas(self._buckets)
         starts, self.records = _bounds(settings, [Partition(ledger.topic, bucket) for bucket in buckets])

@@ -73,7 +73,7 @@ class _Moved(Exception):
     """The bucket was begun anew while it was read."""
 
 
-def verify(
+def compare(
     settings: Settings, buckets: Sequence[int], progress: Callable[[int, int], None] = lambda _done, _all: None
 ) -> Iterator[Difference]:
     """Give every difference in these buckets. `progress` is told how many ledger records were read, and of how many.
@@ -81,7 +81,7 @@ def verify(
     Raises CannotCompare, KafkaGone, TopicError, ViewUnavailable.
     """
     ledger, config = app.ledger_as_it_is(settings), app.client_config(settings)
-    reading = Reading(app.redis_client(settings), buckets=settings.buckets)
+    reading = Reading(app.redis_nodes(settings), buckets=settings.buckets)
     standings = [reading.standing(bucket) for bucket in buckets]
     expected, read = sum(standing.applied for standing in standings if standing), 0
     committed = CommittedReader(config, settings.appliers)

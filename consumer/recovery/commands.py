@@ -1,0 +1,100 @@
+"""The commands `optout verify` and `optout rebuild`: what each takes and answers."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from consumer import app
+from consumer.domain.events import OperatorActionKind
+from consumer.operators import write_down
+from consumer.ops.terminal import bar, say
+from consumer.recovery.rebuild import Rebuild
+from consumer.recovery.verify import CannotCompare, Differences, compare
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from consumer.settings import Settings
+
+_buckets = click.option(
+    "--bucket", "buckets", metavar="N", type=click.IntRange(min=0), multiple=True, help="This bucket; all by default."
+)
+
+
+def _chosen(buckets: Sequence[int], settings: Settings) -> list[int]:
+    """Return the buckets that are meant. Raises UsageError for one that there is not."""
+    for bucket in buckets:
+        if bucket >= settings.buckets:
+            raise click.UsageError(
+                f"--bucket {bucket}: there are {settings.buckets} buckets, 0 to {settings.buckets - 1}"
+            )
+    return sorted(set(buckets)) or list(range(settings.buckets))
+
+
+@click.command("verify")
+@_buckets
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, a line for each difference.")
+@click.option(
+    "--limit", metavar="N", type=click.IntRange(min=0), default=100, show_default=True, help="Differences to show."
+)
+@click.option("--numbers", is_flag=True, help="Show patients' whole numbers, not the last four digits.")
+@click.pass_obj
+def verify(
+    settings: Callable[[], Settings], /, *, buckets: tuple[int, ...], as_json: bool, limit: int, numbers: bool
+) -> int:
+    """Compare Redis with the ledger and list every difference. Changes nothing; workers may run meanwhile.
+
+    Exit 0: equal. 1: not equal. 2: it could not be compared.
+    """
+    deployment = settings()
+    chosen = _chosen(buckets, deployment)
+    differences = Differences(numbers=numbers)
+    try:
+        with bar("comparing") as moved:
+            for difference in compare(deployment, chosen, moved):
+                if differences.add(difference) <= limit:
+                    click.echo(
+                        json.dumps(differences.as_dict(difference)) if as_json else differences.in_words(difference)
+                    )
+    except (CannotCompare, *app.FAULTS) as failed:
+        return say(f"not compared: {failed}", 2)
+    click.echo(differences.summary(chosen, limit), err=as_json)
+    return 1 if differences.found else 0
+
+
+@click.command("rebuild")
+@_buckets
+@click.option("--reason", metavar="TEXT", default="none given", help="Why; it is kept for ever.")
+@click.option("--by", metavar="NAME", default=getpass.getuser, help="Who does it; else the account.")
+@click.option("--yes", is_flag=True, help="Do not ask at a terminal.")
+@click.option("--wait/--no-wait", "wait", default=True, help="Wait until the buckets are vouched for; the default.")
+@click.pass_obj
+def rebuild(
+    settings: Callable[[], Settings], /, *, buckets: tuple[int, ...], reason: str, by: str, yes: bool, wait: bool
+) -> int:
+    """Have buckets replayed from the ledger. Until each has caught up, its locations answer UNKNOWN.
+
+    Nothing is lost or told twice, whenever it is done. The workers replay: they may run or be started afterwards.
+    """
+    deployment = settings()
+    begun = Rebuild(deployment, _chosen(buckets, deployment))
+    click.echo(begun.announcement(), err=True)
+    if not yes and sys.stdin.isatty() and not click.confirm("Go on?", err=True):
+        return say("nothing was begun anew", 1)
+    write_down(deployment, OperatorActionKind.VIEW_REBUILT, by=by, reason=reason, buckets=sorted(set(buckets)))
+    begun.begin()
+    if not wait:
+        click.echo("begun anew; the workers replay them")
+        return 0
+    try:
+        with bar("replaying") as moved:
+            seconds = begun.await_vouched(moved)
+    except KeyboardInterrupt:
+        return say("not waited for any longer; the workers go on replaying", 130)
+    click.echo(f"replayed and vouched for after {seconds:.1f} s")
+    return 0
