@@ -1,0 +1,145 @@
+"""Three Redis servers, one of which answers: every loss of Redis's memory, between any two round trips of a worker."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from hashlib import sha1
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+
+import redis
+from redis.client import Pipeline
+
+from consumer.guard import guard
+from consumer.suppression import view
+from consumer.suppression.scripts import Script
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from tests.parts.fake_kafka import Clock
+
+CLOCK = "test:clock"
+Snapshot = dict[bytes, bytes]
+
+
+class Servers:
+    """Real servers of the test's own. `current` is the one that workers and guards reach.
+
+    Redis's clock is the test's: the scripts are given it where they ask for the time.
+    """
+
+    def __init__(self, urls: Sequence[str], clock: Clock) -> None:
+        self.clock = clock
+        self.before: Callable[[str], None] = lambda _what: None
+        self.away = False
+        self.loses_answer = False
+        self._told = [0] * len(urls)
+        self.raw: list[Any] = [redis.Redis.from_url(url) for url in urls]
+        for client in self.raw:
+            client.set_response_callback("TIME", lambda *_, **__: self.time())
+        self.current = 0
+
+    def begin(self, clock: Clock) -> None:
+        """Begin a run: empty, and there."""
+        self.clock, self.away, self.loses_answer, self.current = clock, False, False, 0
+        self.before = lambda _what: None
+        self.flush()
+
+    def time(self) -> tuple[int, int]:
+        """Return what TIME answers."""
+        seconds, milliseconds = divmod(self.clock.now_ms, 1000)
+        return seconds, milliseconds * 1000
+
+    @property
+    def here(self) -> Any:
+        """The server that answers, for the test's own eyes: it is never away."""
+        client = self.raw[self.current]
+        if self._told[self.current] != self.clock.now_ms:
+            self._told[self.current] = self.clock.now_ms
+            seconds, microseconds = self.time()
+            client.hset(CLOCK, mapping={"s": seconds, "us": microseconds})
+        return client
+
+    def call(self, ask: Callable[[Any], Any]) -> Any:
+        """Let a worker ask the server that answers."""
+        self.before("redis")
+        if self.away:
+            raise redis.ConnectionError("away")
+        answer = ask(self.here)
+        if self.loses_answer:
+            self.loses_answer = False
+            raise redis.TimeoutError("the answer was lost")
+        return answer
+
+    # Losses
+
+    def flush(self) -> None:
+        """FLUSHDB: run id and replication id stay."""
+        self.raw[self.current].flushdb()
+        self._told[self.current] = 0
+
+    def snapshot(self) -> Snapshot:
+        """Return all that is there now."""
+        client = self.raw[self.current]
+        keys = client.keys("optout:*")
+        with client.pipeline(transaction=False) as pipeline:
+            for key in keys:
+                pipeline.dump(key)
+            return dict(zip(keys, pipeline.execute(), strict=True))
+
+    def fail_over(self, snapshot: Snapshot) -> None:
+        """Let another server answer, with what was there when the snapshot was made.
+
+        A run id comes back with the third failover; the replication id never does, as with real promotions.
+        """
+        self.current = (self.current + 1) % len(self.raw)
+        self.flush()
+        with self.raw[self.current].pipeline(transaction=False) as pipeline:
+            pipeline.execute_command("DEBUG", "CHANGE-REPL-ID")
+            for key, value in snapshot.items():
+                pipeline.restore(key, 0, value)
+            pipeline.execute()
+
+
+class Client(redis.Redis):
+    """A worker's client: it talks to whichever server answers now, and tries once."""
+
+    def __init__(self, servers: Servers) -> None:
+        super().__init__()
+        self._servers = servers
+
+    def execute_command(self, *arguments: Any, **options: Any) -> Any:
+        return self._servers.call(lambda raw: raw.execute_command(*arguments, **options))
+
+    def pipeline(self, transaction: bool = True, shard_hint: Any = None) -> Pipeline:  # noqa: FBT001, FBT002 - redis-py's
+        return _Pipeline(self._servers, transaction=transaction)
+
+
+class _Pipeline(Pipeline):
+    def __init__(self, servers: Servers, *, transaction: bool) -> None:
+        first = servers.raw[0]
+        super().__init__(first.connection_pool, first.response_callbacks, transaction, None)
+        self._servers = servers
+
+    def execute(self, raise_on_error: bool = True) -> Any:  # noqa: FBT001, FBT002 - redis-py's
+        def ask(raw: Any) -> Any:
+            self.connection_pool = raw.connection_pool
+            return super(_Pipeline, self).execute(raise_on_error)
+
+        return self._servers.call(ask)
+
+
+@contextmanager
+def scripts(change: Callable[[str, str], str] = lambda _name, source: source) -> Iterator[None]:
+    """Give the scripts the test's clock, and change them as a test wants them changed, by name."""
+
+    def rewritten(name: str, source: str) -> tuple[str, str]:
+        source = change(name, source).replace("redis.call('TIME')", f"redis.call('HMGET', '{CLOCK}', 's', 'us')")
+        return source, sha1(source.encode(), usedforsecurity=False).hexdigest()
+
+    ours = {name: value for name, value in vars(view).items() if isinstance(value, Script)}
+    changed: dict[str, Any] = {n: Script(one.name, *rewritten(one.name, one.source)) for n, one in ours.items()}
+    source, digest = rewritten("verdict", guard._SOURCE)
+    with mock.patch.multiple(view, **changed), mock.patch.multiple(guard, _SOURCE=source, _DIGEST=digest):
+        yield

@@ -1,0 +1,40 @@
+"""Puts the broker in memory, and its time, in the place of the client library within the product's modules."""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+from unittest import mock
+
+from consumer.kafka import inbox, producers
+from tests.parts.fake_kafka.clients import Consumer, Producer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.parts.fake_kafka.broker import Broker
+
+
+@contextmanager
+def installed(broker: Broker) -> Iterator[None]:
+    """Let every client that the product builds meanwhile be one of this broker's, and its clock be the broker's."""
+    with (
+        mock.patch.object(inbox, "Consumer", lambda config: Consumer(broker, config)),
+        mock.patch.object(producers, "Producer", lambda config, **_: Producer(broker, config)),
+        _in_its_time(broker),
+    ):
+        yield
+
+
+@contextmanager
+def _in_its_time(broker: Broker) -> Iterator[None]:
+    told = [m for name, m in sys.modules.items() if name.startswith("consumer.") and getattr(m, "time", None) is time]
+    for module in told:
+        module.time = broker.clock  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        for module in told:
+            module.time = time  # type: ignore[attr-defined]
