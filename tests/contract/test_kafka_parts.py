@@ -178,7 +178,7 @@ class Promises:
             seen.extend((committed(kit, topic, zero), committed(kit, topic, one), read_all(kit, told, 1)))
             seen.append(offsets(kit, topic).ends([Partition(told, 0)])[Partition(told, 0)])
             with pytest.raises(OffsetsUnavailable):
-                offsets(kit, topic).classified([zero, one], "")
+                offsets(kit, topic, 1.0).classified([zero, one], "")
 
         sending.before = {"commit_transaction": once(look)}
         sending.publish([Outgoing(told, b"k", b"told")], {zero: 7}, first.inbox.token)

@@ -34,6 +34,8 @@ class Servers:
         self.before: Callable[[str], None] = lambda _what: None
         self.away = False
         self.loses_answer = False
+        self.touched = True
+        """Whether anybody but the test has asked something since the test last looked."""
         self._told = [0] * len(urls)
         self.raw: list[Any] = [redis.Redis.from_url(url) for url in urls]
         for client in self.raw:
@@ -54,19 +56,28 @@ class Servers:
     @property
     def here(self) -> Any:
         """The server that answers, for the test's own eyes: it is never away."""
-        client = self.raw[self.current]
-        if self._told[self.current] != self.clock.now_ms:
-            self._told[self.current] = self.clock.now_ms
-            seconds, microseconds = self.time()
-            client.hset(CLOCK, mapping={"s": seconds, "us": microseconds})
-        return client
+        return self.raw[self.current]
 
-    def call(self, ask: Callable[[Any], Any]) -> Any:
-        """Let a worker ask the server that answers."""
+    def ask(self, commands: Sequence[tuple[Any, ...]], *, transaction: bool = False) -> list[Any]:
+        """Run these commands on the server that answers, in one round trip, by the clock of now; errors are answers."""
+        with self.here.pipeline(transaction=transaction) as pipeline:
+            untold = self._told[self.current] != self.clock.now_ms
+            if untold:
+                self._told[self.current] = self.clock.now_ms
+                seconds, microseconds = self.time()
+                pipeline.hset(CLOCK, mapping={"s": seconds, "us": microseconds})
+            for command in commands:
+                pipeline.execute_command(*command)
+            answers: list[Any] = pipeline.execute(raise_on_error=False)
+        return answers[untold:]
+
+    def ask_for_worker(self, commands: Sequence[tuple[Any, ...]], *, transaction: bool) -> list[Any]:
+        """Run a worker's commands, unless Redis is away."""
         self.before("redis")
         if self.away:
             raise redis.ConnectionError("away")
-        answer = ask(self.here)
+        self.touched = True
+        answer = self.ask(commands, transaction=transaction)
         if self.loses_answer:
             self.loses_answer = False
             raise redis.TimeoutError("the answer was lost")
@@ -76,17 +87,14 @@ class Servers:
 
     def flush(self) -> None:
         """FLUSHDB: run id and replication id stay."""
-        self.raw[self.current].flushdb()
+        self.here.flushdb()
         self._told[self.current] = 0
+        self.touched = True
 
     def snapshot(self) -> Snapshot:
         """Return all that is there now."""
-        client = self.raw[self.current]
-        keys = client.keys("optout:*")
-        with client.pipeline(transaction=False) as pipeline:
-            for key in keys:
-                pipeline.dump(key)
-            return dict(zip(keys, pipeline.execute(), strict=True))
+        keys = self.here.keys("optout:*")
+        return dict(zip(keys, self.ask([("DUMP", key) for key in keys]), strict=True))
 
     def fail_over(self, snapshot: Snapshot) -> None:
         """Let another server answer, with what was there when the snapshot was made.
@@ -95,11 +103,8 @@ class Servers:
         """
         self.current = (self.current + 1) % len(self.raw)
         self.flush()
-        with self.raw[self.current].pipeline(transaction=False) as pipeline:
-            pipeline.execute_command("DEBUG", "CHANGE-REPL-ID")
-            for key, value in snapshot.items():
-                pipeline.restore(key, 0, value)
-            pipeline.execute()
+        restore = [("RESTORE", key, 0, value) for key, value in snapshot.items()]
+        assert set(self.ask([("DEBUG", "CHANGE-REPL-ID"), *restore])) <= {True, b"OK"}
 
 
 class Client(redis.Redis):
@@ -110,7 +115,10 @@ class Client(redis.Redis):
         self._servers = servers
 
     def execute_command(self, *arguments: Any, **options: Any) -> Any:
-        return self._servers.call(lambda raw: raw.execute_command(*arguments, **options))
+        (answer,) = self._servers.ask_for_worker([arguments], transaction=False)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
     def pipeline(self, transaction: bool = True, shard_hint: Any = None) -> Pipeline:  # noqa: FBT001, FBT002 - redis-py's
         return _Pipeline(self._servers, transaction=transaction)
@@ -118,16 +126,18 @@ class Client(redis.Redis):
 
 class _Pipeline(Pipeline):
     def __init__(self, servers: Servers, *, transaction: bool) -> None:
-        first = servers.raw[0]
-        super().__init__(first.connection_pool, first.response_callbacks, transaction, None)
+        super().__init__(servers.here.connection_pool, servers.here.response_callbacks, transaction, None)
         self._servers = servers
+        self._whole = transaction
 
     def execute(self, raise_on_error: bool = True) -> Any:  # noqa: FBT001, FBT002 - redis-py's
-        def ask(raw: Any) -> Any:
-            self.connection_pool = raw.connection_pool
-            return super(_Pipeline, self).execute(raise_on_error)
-
-        return self._servers.call(ask)
+        commands: list[Any] = [command for command, _ in self.command_stack]
+        self.reset()
+        answers = self._servers.ask_for_worker(commands, transaction=self._whole)
+        failed = [answer for answer in answers if isinstance(answer, Exception)]
+        if failed and raise_on_error:
+            raise failed[0]
+        return answers
 
 
 @contextmanager

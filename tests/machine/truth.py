@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+from consumer.domain.buckets import bucket_prefix, meta_key
 from consumer.guard import Guard, VerdictKind
 from tests.parts import oracle
 from tests.parts.system import TOPICS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    import redis
 
     from tests.machine.servers import Servers
     from tests.parts.fake_kafka import Broker, Place
@@ -45,16 +48,30 @@ class Truth:
         self._read: dict[Place, int] = {}
         self.damaged: dict[int, float] = {}
         """Buckets that lost a key, and when: until they are counted again a guard may be wrong."""
-        self._guard = Guard(_Here(servers), buckets=len(self._buckets), max_staleness=None)  # type: ignore[arg-type]
+        prefixes = [bucket_prefix(bucket, len(self._buckets)) for bucket in self._buckets]
+        self._metas = [("HMGET", meta_key(prefix), "applied", "epoch") for prefix in prefixes]
+        self._client = _Foreseen(servers)
+        self._guard = Guard(cast("redis.Redis", self._client), buckets=len(self._buckets), max_staleness=None)
+        for location in locations:
+            self._guard.check_many(location, NUMBERS)
 
     # What was ever applied
 
+    def look(self) -> None:
+        """Look at Redis: how far each bucket is applied, and what the guard says of everybody."""
+        if not self._servers.touched:
+            return
+        self._servers.touched = False
+        answers = self._servers.ask([*self._metas, *self._client.asked])
+        self._client.answers = dict(zip(self._client.asked, answers[len(self._metas) :], strict=True))
+        self._note_metas(answers[: len(self._metas)])
+        self.check_guard()
+
     def observe(self) -> None:
-        """Note how far each bucket is applied. Called before any memory is lost, and after every step."""
-        with self._servers.here.pipeline(transaction=False) as pipeline:
-            for bucket in self._buckets:
-                pipeline.hmget(f"optout:{{{bucket}.{len(self._buckets)}}}:meta", "applied", "epoch")
-            metas = pipeline.execute(raise_on_error=False)
+        """Note how far each bucket is applied. To be called before any memory is lost."""
+        self._note_metas(self._servers.ask(self._metas))
+
+    def _note_metas(self, metas: Iterable[object]) -> None:
         for bucket, meta in zip(self._buckets, metas, strict=True):
             applied, epoch = meta if isinstance(meta, list) else (None, None)
             if epoch != self._epochs.get(bucket):
@@ -139,11 +156,22 @@ class Truth:
         return self._told == self.due()
 
 
-class _Here:
-    """The guard's client: always the server that answers."""
+class _Foreseen:
+    """The guard's client. What it asks is always the same, so that it can be asked together with all else."""
 
     def __init__(self, servers: Servers) -> None:
         self._servers = servers
+        self.asked: list[tuple[Any, ...]] = []
+        self.answers: dict[tuple[Any, ...], Any] = {}
 
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._servers.here, name)
+    def evalsha_ro(self, *arguments: Any) -> Any:
+        command = ("EVALSHA_RO", *arguments)
+        if command not in self.answers:
+            self.asked.append(command)
+            return ["", "", 0, None, None, None, [0] * len(NUMBERS)]
+        if isinstance(self.answers[command], Exception):
+            raise self.answers[command]
+        return self.answers[command]
+
+    def eval_ro(self, *arguments: Any) -> Any:
+        return self._servers.here.eval_ro(*arguments)

@@ -14,7 +14,7 @@ from tests.parts.fake_kafka import Broker, Clock, Ending, Place, installed
 from tests.parts.system import TOPICS, location_in
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from consumer.wire.codec import Codec
     from tests.machine.servers import Servers, Snapshot
@@ -78,11 +78,10 @@ class World:
         self.sound = False
         name, *arguments = action
         getattr(self, f"_do_{name}")(*arguments)
-        self.truth.observe()
         for worker in self.workers:
             for bucket, (_, when) in worker.voucher._audited.items():
                 self.truth.counted(bucket, when)
-        self.truth.check_guard()
+        self.truth.look()
         self.truth.check_told()
         self.sound = True
 
@@ -132,11 +131,14 @@ class World:
     def _do_step(self, index: int, what: str, between: tuple[int, Action] | None = None) -> None:
         self.step(index, what, between)
 
-    def _do_round(self, most: int) -> None:
-        """Everybody does everything once. What Redis held before is kept, for failovers that lose the round."""
-        self._do_snapshot()
+    def _do_round(self, most: int, kept: int, texts: Sequence[Action] = ()) -> None:
+        """Texts come in and everybody does everything once. What Redis holds before one of the steps is kept."""
+        for text in texts:
+            self.do(text)
         self.broker.most = most
-        for what in STEPS:
+        for number, what in enumerate(STEPS):
+            if number == kept:
+                self._do_snapshot()
             for index in range(len(self.workers)):
                 self.step(index, what)
         self.broker.most = 1000
@@ -200,6 +202,22 @@ class World:
 
     def _do_hear(self, index: int) -> None:
         self._named(index).hear()
+
+    def _do_hand_over(self, shift: int) -> None:
+        """Let the buckets go to other workers, which go on with them."""
+        self.do(("rebalance", APPLIERS, shift))
+        for _ in range(2):
+            self.do(("round", 1000, -1))
+
+    def _do_lose_round(self, texts: Sequence[Action], how: str) -> None:
+        """Let everybody do everything with what comes in now, and Redis forget it."""
+        self.do(("snapshot",))
+        self.do(("round", 1000, -1, texts))
+        self.do(("fail_over", 1) if how == "fail_over" else ("flush",))
+
+    def _do_several(self, actions: Sequence[Action]) -> None:
+        for action in actions:
+            self.do(action)
 
     def _do_rebalance(self, stage: str, shift: int | None) -> None:
         self.broker.group(stage).rebalance(shift)
@@ -275,6 +293,9 @@ class World:
         for worker in self.workers:
             worker.hear()
             worker.stick(stuck=False)
+        if len(self.truth.texts) % 3 == 0:  # now and then a worker that knows nothing has to do it alone
+            for worker in self.workers:
+                self._kill(worker)
         for worker in [worker for worker in self.workers if not worker.alive]:
             worker.be_taken_for_dead()
         self.workers = [worker for worker in self.workers if worker.alive]
@@ -283,7 +304,7 @@ class World:
         for group in (CLASSIFIERS, APPLIERS):
             self.broker.group(group).rebalance()
         for _ in range(12):
-            self.do(("round", 1000))
+            self.do(("round", 1000, -1))
             if self._at_rest():
                 break
             self.clock.tick(31_000)

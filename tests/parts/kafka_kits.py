@@ -96,8 +96,8 @@ def reader(kit: Kit, topic: str) -> CommittedReader:
     return CommittedReader(kit.config(), topic)
 
 
-def offsets(kit: Kit, topic: str) -> Offsets:
-    return Offsets(kit.admin(), reader(kit, topic), timeout=2.0)
+def offsets(kit: Kit, topic: str, timeout: float = 20.0) -> Offsets:
+    return Offsets(kit.admin(), reader(kit, topic), timeout=timeout)
 
 
 def outbox(kit: Kit, timeout: float = 10.0) -> Interrupted:

@@ -35,8 +35,8 @@ class State(Enum):
 class Ending(Enum):
     """What becomes of the next commit of a transaction.
 
-    LATE: it is well, and its markers are not written when the client hears so. The others: the client hears nothing, and
-    the commit never arrived, is decided, or is done.
+    LATE: it is well, and its markers are not written when the client hears so. The others: the client hears nothing,
+    and the commit never arrived, is decided, or is done.
     """
 
     WELL = auto()
