@@ -61,6 +61,12 @@ class _Reading:
     away: bool = False
     astray_since: float | None = None
 
+    def go_to(self, position: int) -> None:
+        """Go on at another offset. What stopped the bucket stops it again when reading gets there."""
+        if position != self.position:
+            self.stopped = None
+        self.position, self.seek = position, True
+
 
 @dataclass(slots=True)
 class _Part:
@@ -379,7 +385,7 @@ class Applier:
 
     def _look_at_doubted(self) -> None:
         doubted = self._take_doubts()
-        mine = {p.number: p for p, r in self._reading.items() if p.number in doubted and not (r.stopped or r.away)}
+        mine = {p.number: p for p, r in self._reading.items() if p.number in doubted and not r.away}
         if not mine:
             return
         servers = self._view.servers(list(mine))
@@ -389,7 +395,7 @@ class Applier:
             reading = self._reading[mine[bucket]]
             if position != reading.position:
                 self._continuity.moved(bucket, reading.position, position)
-                reading.position, reading.seek = position, True
+                reading.go_to(position)
                 self._looked = -math.inf  # before they are read all at once
         self._meet(servers)
 
@@ -444,7 +450,8 @@ class Applier:
             reading = self._reading[partition]
             if position != reading.position and not reading.unknown:
                 self._continuity.moved(partition.number, reading.position, position)
-            reading.position, reading.seek, reading.unknown, reading.away = position, True, False, False
+            reading.go_to(position)
+            reading.unknown = reading.away = False
         if not any(reading.away for reading in self._reading.values()):
             self._health.clear(PART, "redis")
         if positions:
