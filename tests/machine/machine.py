@@ -1,4 +1,16 @@
-"""Which random steps the machine takes, how often each, and how a run begins and ends."""
+"""Which random steps the machine takes, how often each, and how a run begins and ends.
+
+Two buckets, two locations, two patients at each; two to four partitions of inbound; up to three workers that live, and
+zombies. Whatever may happen may also come between two questions that a worker puts to Kafka or Redis. Steps come in
+heaps as well (a round of everybody, a round that Redis forgets, buckets that move and are worked on), for single ones
+would seldom make up a trace.
+
+Left out, for they are stated limits: a single field of a state is deleted (whole keys are, and members and entries of
+the outbox); keys are put back into the server that they came from, under the same identity; a worker or a guard that
+still talks to an isolated old primary; offsets that are set by hand; a clock that is set back; ages (`max_staleness`).
+After a key was deleted the guard's answers for that bucket are not looked at until its epoch or the server has changed
+or a voucher has counted it.
+"""
 
 from __future__ import annotations
 
