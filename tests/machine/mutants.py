@@ -80,11 +80,6 @@ MUTANTS = {
             ),
         )
     ),
-    "published kept over assignments": Mutant(
-        methods=(
-            (Publisher, "publish_waiting", (("= token, {}, {}, -math.inf", "= token, self._known, {}, -math.inf"),)),
-        )
-    ),
     "vouch without identity": Mutant(scripts=(("vouch", "or run ~= ARGV[3] or replication ~= ARGV[4] then", "then"),)),
     "vouch without epoch": Mutant(scripts=(("vouch", "m[2] ~= ARGV[2] or run", "run"),)),
     "vouch without end": Mutant(scripts=(("vouch", "if tonumber(m[3]) < tonumber(ARGV[5])", "if false"),)),

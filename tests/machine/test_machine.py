@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from consumer.ledger import LedgerFault
 from tests.machine.machine import STEPS, run
-from tests.machine.mutants import MUTANTS
 
 if TYPE_CHECKING:
     from tests.machine.servers import Servers
@@ -26,11 +24,3 @@ def test_nothing_lost_nothing_twice_never_allowed_by_accident(servers: Servers, 
     terminal = request.config.get_terminal_writer()
     terminal.line(f"\n{RUNS} runs of {STEPS} steps; the same again with --hypothesis-seed={seed}")
     run(servers, RUNS, seed)
-
-
-@pytest.mark.timeout(1800)
-@pytest.mark.parametrize("rule", MUTANTS)
-def test_missing_rule_is_found(servers: Servers, rule: str) -> None:
-    """Within as many runs as CI makes, the machine finds out that a rule is missing."""
-    with MUTANTS[rule].applied(), pytest.raises((AssertionError, LedgerFault)):
-        run(servers, 300, 1, MUTANTS[rule], shrink=False)
