@@ -1,6 +1,6 @@
 # `make` lists the targets. GNU make 3.81 (macOS) is enough.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench bench-replay compose-test prove docs format lock clean
+.PHONY: help setup demo test check bench bench-replay compose-test prove mutants crash-matrix soak docs format lock clean
 
 # A Python of your choice: make setup PYTHON=/opt/python3.13/bin/python3
 PYTHON :=
@@ -8,6 +8,8 @@ PYTHON :=
 ARGS :=
 # make bench QUICK=1: fewer messages, fewer repetitions
 QUICK :=
+# make crash-matrix SEEDS=1: how many runs of each step and fault
+SEEDS := 5
 
 BIN := .venv/bin
 COMPLETE := .venv/.complete
@@ -64,6 +66,9 @@ compose-test: $(COMPLETE) ## Run docker-compose.yml for real and see a STOP kept
 
 prove: $(COMPLETE) ## Search the protocol's model as deep as it goes, for many minutes and some GiB, e.g. make prove ARGS="-v"
 	$(BIN)/python -m tests.model $(ARGS)
+
+crash-matrix: $(COMPLETE) ## Kill and stop a worker at each step of the protocol, e.g. make crash-matrix SEEDS=1 ARGS="--step apply-after"
+	$(BIN)/python -m tests.faults.matrix --seeds $(SEEDS) $(ARGS)
 
 format: $(COMPLETE) ## Format the code and repair what ruff can repair
 	$(BIN)/ruff format .

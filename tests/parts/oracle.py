@@ -111,3 +111,14 @@ def members_of(changes: Iterable[Change]) -> set[Subscription]:
 def twice(changes: Iterable[Change]) -> list[Change]:
     """Return what was told more than once."""
     return [change for change, count in Counter(changes).items() if count > 1]
+
+
+def gaps(versions: Iterable[tuple[str, str, int]]) -> set[Subscription]:
+    """Return the subscriptions whose versions do not count 1, 2, 3 in the order in which a reader meets them."""
+    last: Counter[Subscription] = Counter()
+    found = set()
+    for location, number, version in versions:
+        if version != last[location, number] + 1:
+            found.add((location, number))
+        last[location, number] = version
+    return found

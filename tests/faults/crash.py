@@ -1,0 +1,224 @@
+"""One run of the crash matrix: two workers, one of them struck at one step while five cases are on their way."""
+
+from __future__ import annotations
+
+import random
+import secrets
+import shutil
+import signal
+import tempfile
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.faults.deployment import BUCKETS, EVERYTHING, Deployment, has_a_share, owned
+from tests.faults.judging import Outcome, judge
+from tests.faults.points import STEPS, environment_of
+from tests.faults.texts import Texts
+from tests.faults.watching import Watch
+from tests.parts import oracle
+from tests.parts.system import wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from tests.faults.points import Step
+    from tests.faults.texts import Text
+    from tests.parts.system import Worker
+
+FAULTS = ("kill", "stop", "kill-flush", "stop-flush", "kill-rollback", "stop-rollback")
+PORTION_SECONDS = 0.12
+"""Between two portions of texts: all of them take about a second."""
+COMMIT_DELAYS = (0.0, 0.0005, 0.001, 0.002, 0.004, 0.008)
+"""Seconds after which a commit that is on its way is struck; it takes a few milliseconds."""
+
+
+class Run:
+    """One run. What differs from seed to seed is drawn here, so that a run can be repeated."""
+
+    def __init__(self, step: Step, fault: str, seed: int, deployment: Deployment) -> None:
+        chance = random.Random(f"{step.name}/{fault}/{seed}")
+        self.step, self.fault, self.there = step, fault, deployment
+        self.outcome = Outcome(step.name, fault, seed)
+        self.texts = Texts(chance, BUCKETS)
+        self.watch = Watch(deployment.redis_url, BUCKETS)
+        self.sent: list[Text] = []
+        self.kills = fault.startswith("kill")
+        self.spare_from_the_start = chance.random() < 0.5
+        self.lose_late = chance.random() < 0.5
+        self.copy = "struck" if self.lose_late and chance.random() < 0.5 else "before"
+        self.pause = chance.choice((0.0, 0.0, 0.3, 1.0))
+        self.trap = environment_of(
+            step,
+            deployment.folder,
+            hit=chance.randint(1, step.most),
+            number=signal.SIGKILL if self.kills else signal.SIGSTOP,
+            delay=chance.choice(COMMIT_DELAYS),
+        )
+        self.struck: Worker
+        self.spare: Worker
+
+    def play(self) -> None:
+        """Let it happen, to the end. Raises AssertionError where something does not come."""
+        self.struck = self.there.start_struck(self.trap)
+        if self.spare_from_the_start:
+            self.spare = self.there.start_worker()
+            wait_for("both have a share", lambda: has_a_share(self.struck) and has_a_share(self.spare), 60)
+        else:
+            wait_for("the worker has everything", lambda: owned(self.struck) == EVERYTHING, 60)
+        with self.watch:
+            self.send(self.texts.prelude())
+            self.await_rest()
+            self.there.save_redis("before")
+            with self.texts_on_their_way():
+                self.strike()
+                self.follow()
+            self.await_rest()
+            for text in self.texts.epilogue():
+                self.send([text])
+            self.await_rest()
+        self.end()
+
+    def send(self, texts: Sequence[Text]) -> None:
+        """Send texts in one go, each patient's to a partition of its own, and wait until Kafka has them."""
+        stops = self.watch.sending(texts)
+        self.sent += texts
+        self.there.write("inbound", *((int(t["patient_number"]) % 2, self.there.text(t)) for t in texts))
+        self.watch.accepted(stops)
+
+    @contextmanager
+    def texts_on_their_way(self) -> Iterator[None]:
+        """Send the cases, then other patients' texts until the block is over."""
+        over = threading.Event()
+        failed: list[BaseException] = []
+
+        def run() -> None:
+            try:
+                for portion in self.texts.portions():
+                    self.send(portion)
+                    over.wait(PORTION_SECONDS)
+                while not over.wait(PORTION_SECONDS):
+                    self.send([self.texts.other()])
+            except BaseException as problem:  # noqa: BLE001 - raised below
+                failed.append(problem)
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join(60)
+        assert not failed, f"sending failed: {failed[0]}"
+
+    def strike(self) -> None:
+        """Arm the trap and wait until the worker has met it."""
+        folder = self.there.folder
+        reached, process = folder / "reached", self.struck.process
+        (folder / "armed").touch()
+        if self.step.flush:
+            self.there.flush_redis()
+        wait_for("the step is reached", lambda: reached.exists() or process.poll() is not None, 30)
+        assert reached.exists(), f"the step was not reached; the worker's last words: {self.struck.events()[-3:]}"
+        if said := reached.read_text():
+            self.outcome.notes.append(said)
+        if self.kills:
+            assert process.wait(10) == -signal.SIGKILL
+            self.outcome.kills += 1
+        else:
+            wait_for("the worker stands still", lambda: _is_stopped(process.pid), 10)
+            self.outcome.stops += 1
+        self.there.save_redis("struck")
+
+    def follow(self) -> None:
+        """Let the other worker take over, Redis lose what it is to lose, and a stopped worker go on."""
+        if not self.lose_late:
+            self.lose()
+        if not self.spare_from_the_start:
+            self.spare = self.there.start_worker()
+        wait_for("the other worker has everything", lambda: owned(self.spare) == EVERYTHING, 60)
+        if self.lose_late:
+            self.lose()
+        if not self.kills:
+            time.sleep(self.pause)
+            self.go_on()
+
+    def lose(self) -> None:
+        """Flush Redis, or put an older copy of it in its place."""
+        if self.fault.endswith("flush"):
+            self.there.flush_redis()
+        elif self.fault.endswith("rollback"):
+            self.there.roll_back_redis(self.copy)
+
+    def go_on(self) -> None:
+        """Let the stopped worker go on, and wait until it has its share again, or has ended."""
+        process = self.struck.process
+        process.send_signal(signal.SIGCONT)
+
+        def is_back() -> bool:
+            return process.poll() is not None or (has_a_share(self.struck) and has_a_share(self.spare))
+
+        wait_for("the stopped worker has come back or ended", is_back, 60)
+
+    def await_rest(self) -> None:
+        """Wait until everything is told and every guard's verdict is right."""
+        wait_for("everything is read, applied and told", self.there.settled, 60)
+        self.watch.settled()
+        opted_out = oracle.members_after(self.sent)
+
+        def right() -> bool:
+            assert self.watch.failure is None, f"the guards' thread failed: {self.watch.failure!r}"
+            return all(
+                kind.value == ("SUPPRESSED" if patient in opted_out else "ALLOWED")
+                for verdicts in self.watch.verdicts()
+                for patient, kind in verdicts.items()
+            )
+
+        wait_for("every verdict is right", right, 30)
+
+    def end(self) -> None:
+        """End the workers in order, and look at what they said."""
+        for name, worker in (("struck", self.struck), ("other", self.spare)):
+            last = [line["event"] for line in worker.log() if line.get("level") == "critical"]
+            if worker.process.poll() is None:
+                if code := worker.stop():
+                    self.outcome.wrong.append(f"the {name} worker ended with {code}")
+            elif worker is self.spare or not self.kills:
+                where = self.outcome.wrong if worker is self.spare or "unexpected" in str(last) else self.outcome.notes
+                where.append(f"the {name} worker ended by itself: {last}")
+
+
+def _is_stopped(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+    except FileNotFoundError:  # not Linux
+        time.sleep(0.5)
+        return True
+
+
+def crash(bootstrap: str, step: str, fault: str, seed: int) -> Outcome:
+    """Make one run and judge it. Its folder stays where something was wrong."""
+    began = time.monotonic()
+    folder = Path(tempfile.mkdtemp(prefix=f"optout-{step}-{fault}-{seed}-"))
+    with Deployment(bootstrap, f"m{secrets.token_hex(4)}.", folder) as there:
+        run = Run(STEPS[step], fault, seed, there)
+        outcome = run.outcome
+        try:
+            run.play()
+        except Exception as problem:  # noqa: BLE001 - it is the verdict; the next run is to come
+            outcome.wrong.append(f"{type(problem).__name__}: {problem}")
+        for worker in there.workers:
+            worker.process.kill()
+            worker.process.wait()
+        outcome.allowed = len(run.watch.violations)
+        outcome.wrong += sorted(set(run.watch.violations))
+        outcome.probes = run.watch.seen.total()
+        judge(outcome, there, run.sent)
+    outcome.seconds = time.monotonic() - began
+    if outcome.well:
+        shutil.rmtree(folder)
+    else:
+        outcome.notes.append(f"logs in {folder}")
+    return outcome
