@@ -125,16 +125,24 @@ LOWERED: Mapping[str, float] = {
 }
 """What the struck worker does more often than others, so that each step comes by while texts are on their way."""
 
-TRANSACTION_SECONDS = 3.0
+TRANSACTION_SECONDS = 5.0
 """After which the broker ends the transaction that a struck worker left open."""
+
+LINGER_SECONDS = 60.0
 
 
 class Trap:
-    """Strikes at the `hit`-th time that its step comes by once it is armed: says so in a file, then kills or stops."""
+    """Strikes at the `hit`-th time that its step comes by once it is armed: says so in a file, then kills or stops.
 
-    def __init__(self, step: Step, folder: Path, *, hit: int, number: signal.Signals, delay: float) -> None:
+    With `linger` the thread that was stopped stays where it is when the others go on, until a file releases it.
+    """
+
+    def __init__(
+        self, step: Step, folder: Path, *, hit: int, number: signal.Signals, delay: float, linger: bool
+    ) -> None:
         self.step = step
-        self._armed, self._reached = folder / "armed", folder / "reached"
+        self._armed, self._reached, self._released = folder / "armed", folder / "reached", folder / "released"
+        self._linger = linger
         self._hit = hit
         self._signal = number
         self._delay = delay
@@ -178,6 +186,9 @@ class Trap:
         ready.rename(self._reached)
         # Sent to this very thread, so that it does not get a step further.
         signal.pthread_kill(threading.get_ident(), self._signal)
+        until = time.monotonic() + LINGER_SECONDS
+        while self._linger and not self._released.exists() and time.monotonic() < until:
+            time.sleep(0.02)
 
 
 def prepare(trap: Trap) -> None:
@@ -233,10 +244,13 @@ def trap_of(environment: Mapping[str, str]) -> Trap:
         hit=int(environment["MATRIX_HIT"]),
         number=signal.Signals[environment["MATRIX_SIGNAL"]],
         delay=float(environment["MATRIX_DELAY"]),
+        linger=bool(environment["MATRIX_LINGER"]),
     )
 
 
-def environment_of(step: Step, folder: Path, *, hit: int, number: signal.Signals, delay: float) -> dict[str, str]:
+def environment_of(
+    step: Step, folder: Path, *, hit: int, number: signal.Signals, delay: float, linger: bool
+) -> dict[str, str]:
     """Return the environment that describes a trap."""
     return {
         "MATRIX_STEP": step.name,
@@ -244,4 +258,5 @@ def environment_of(step: Step, folder: Path, *, hit: int, number: signal.Signals
         "MATRIX_HIT": str(hit),
         "MATRIX_SIGNAL": number.name,
         "MATRIX_DELAY": str(delay),
+        "MATRIX_LINGER": "1" if linger else "",
     }
