@@ -26,6 +26,7 @@ PARTITIONS = {
     "reviews": 1,
     "dead": 1,
     "requests": 1,
+    "actions": 1,
 }
 SETTINGS = {"ledger": LEDGER_SETTINGS, "inbound": {"message.timestamp.type": "LogAppendTime"}}
 HERE = Path(__file__).parents[2]
