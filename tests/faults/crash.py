@@ -24,7 +24,6 @@ from tests.parts.system import wait_for
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from tests.faults.points import Step
     from tests.faults.texts import Text
     from tests.parts.system import Worker
 
@@ -38,10 +37,10 @@ COMMIT_DELAYS = (0.0, 0.0005, 0.001, 0.002, 0.004, 0.008)
 class Run:
     """One run. What differs from seed to seed is drawn here, so that a run can be repeated."""
 
-    def __init__(self, step: Step, fault: str, seed: int, deployment: Deployment) -> None:
-        chance = random.Random(f"{step.name}/{fault}/{seed}")
-        self.step, self.fault, self.there = step, fault, deployment
-        self.outcome = Outcome(step.name, fault, seed)
+    def __init__(self, outcome: Outcome, deployment: Deployment) -> None:
+        chance = random.Random(f"{outcome.step}/{outcome.fault}/{outcome.seed}")
+        step, fault = STEPS[outcome.step], outcome.fault
+        self.step, self.fault, self.there, self.outcome = step, fault, deployment, outcome
         self.texts = Texts(chance, BUCKETS)
         self.watch = Watch(deployment.redis_url, BUCKETS)
         self.sent: list[Text] = []
@@ -227,20 +226,20 @@ def crash(bootstrap: str, step: str, fault: str, seed: int) -> Outcome:
     """Make one run and judge it. Its folder stays where something was wrong."""
     began = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix=f"optout-{step}-{fault}-{seed}-"))
-    with Deployment(bootstrap, f"m{secrets.token_hex(4)}.", folder) as there:
-        run = Run(STEPS[step], fault, seed, there)
-        outcome = run.outcome
-        try:
-            run.play()
-        except Exception as problem:  # noqa: BLE001 - it is the verdict; the next run is to come
-            outcome.wrong.append(f"{type(problem).__name__}: {problem}")
-        for worker in there.workers:
-            worker.process.kill()
-            worker.process.wait()
-        outcome.allowed = len(run.watch.violations)
-        outcome.wrong += sorted(set(run.watch.violations))[:3]
-        outcome.probes = run.watch.seen.total()
-        judge(outcome, there, run.sent)
+    outcome = Outcome(step, fault, seed)
+    try:
+        with Deployment(bootstrap, f"m{secrets.token_hex(4)}.", folder) as there:
+            run = Run(outcome, there)
+            with outcome.noting_failures():
+                run.play()
+            there.end_workers()
+            outcome.allowed = len(run.watch.violations)
+            outcome.wrong += sorted(set(run.watch.violations))[:3]
+            outcome.probes = run.watch.seen.total()
+            with outcome.noting_failures():
+                judge(outcome, there, run.sent)
+    except Exception as problem:  # noqa: BLE001 - it is this run's verdict; the next run is to come
+        outcome.failed(problem)
     outcome.seconds = time.monotonic() - began
     if outcome.well:
         shutil.rmtree(folder)

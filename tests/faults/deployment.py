@@ -58,8 +58,7 @@ class Deployment(System):
         return len(found) == number and all(place.leader >= 0 for place in found.values())
 
     def __exit__(self, *problem: object) -> None:
-        for worker in self.workers:
-            worker.process.kill()  # one that is stopped does not hear anything else
+        self.end_workers()
         super().__exit__(None, None, None)
         self.server.stop()
         for gone in self.admin.delete_topics(list(self.topics.values())).values():
@@ -72,6 +71,11 @@ class Deployment(System):
         worker = Worker(spawn(command, environment={**self.environment, **trap}, folder=HERE, output=log), log)
         self.workers.append(worker)
         return worker
+
+    def end_workers(self) -> None:
+        """End every worker that is left, one that is stopped too."""
+        for worker in self.workers:
+            worker.kill()
 
     def save_redis(self, name: str) -> None:
         """Keep a copy of what Redis has written."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tests.parts import oracle
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from tests.faults.texts import Text
     from tests.parts.system import System
@@ -36,6 +37,18 @@ class Outcome:
     def well(self) -> bool:
         """Whether nothing is wrong."""
         return not (self.lost or self.doubled or self.allowed or self.wrong)
+
+    def failed(self, problem: Exception) -> None:
+        """Note that something failed, or did not come."""
+        self.wrong.append(str(problem) if isinstance(problem, AssertionError) else repr(problem))
+
+    @contextmanager
+    def noting_failures(self) -> Iterator[None]:
+        """Note what fails within the block, and go on behind it: what was lost is to be counted all the same."""
+        try:
+            yield
+        except Exception as problem:  # noqa: BLE001 - whatever it is, it is the verdict
+            self.failed(problem)
 
     def __str__(self) -> str:
         verdict = "ok " if self.well else "BAD"

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from tests.faults.crash import FAULTS, crash
 from tests.faults.points import STEPS
 from tests.parts import available
-from tests.parts.kafka import KafkaCluster
+from tests.parts.errors import PartMissing, PartRefused
+from tests.parts.kafka import KafkaCluster, KafkaNotStarted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -79,6 +80,14 @@ def run_all(cells: Iterable[Cell], bootstrap: str, at_once: int) -> list[Outcome
     return outcomes
 
 
+def _bootstrap(stack: ExitStack) -> str:
+    """Return the cluster that was given, or one of our own that ends with the stack."""
+    if bootstrap := available.external_kafka():
+        return bootstrap
+    parts = available.kafka_parts()
+    return stack.enter_context(KafkaCluster(parts.installation, parts.size)).bootstrap
+
+
 def main(arguments: Sequence[str]) -> int:
     """Run what was asked for; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults.matrix", description="the crash matrix")
@@ -88,14 +97,18 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--seeds", type=int, default=5, metavar="N", help="seeds 1 to N (%(default)s)")
     parser.add_argument("--at-once", type=int, default=AT_ONCE, metavar="N", help="runs side by side (%(default)s)")
     asked = parser.parse_args(arguments)
+    if asked.seeds < 1 or asked.at_once < 1:
+        parser.error("--seeds and --at-once want a number from 1 on")
     seeds = asked.seed or range(1, asked.seeds + 1)
     cells = [Cell(step, fault, s) for s in seeds for step in asked.step or STEPS for fault in asked.fault or FAULTS]
-    with ExitStack() as stack:
-        bootstrap = available.external_kafka()
-        if bootstrap is None:
-            parts = available.kafka_parts()
-            bootstrap = stack.enter_context(KafkaCluster(parts.installation, parts.size)).bootstrap
-        outcomes = run_all(cells, bootstrap, min(asked.at_once, len(cells)))
+    try:
+        available.redis_executable(available.redis_kinds()[0])
+        with ExitStack() as stack:
+            outcomes = run_all(cells, _bootstrap(stack), min(asked.at_once, len(cells)))
+    except (PartMissing, PartRefused, KafkaNotStarted) as problem:
+        parser.exit(1, f"{parser.prog}: {problem}\n")
+    except KeyboardInterrupt:
+        return 130
     print(summary(outcomes))  # noqa: T201
     return 0 if all(outcome.well for outcome in outcomes) else 1
 
