@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.faults.deployment import BUCKETS, EVERYTHING, Deployment, has_a_share, owned
+from tests.faults.deployment import BUCKETS, EVERYTHING, HERE, Deployment, has_a_share, owned
 from tests.faults.judging import Outcome, judge
 from tests.faults.points import STEPS, environment_of
 from tests.faults.texts import Texts
@@ -67,7 +67,7 @@ class Run:
         """Let it happen, to the end. Raises AssertionError where something does not come."""
         self.struck = self.there.start_struck(self.trap)
         if self.spare_from_the_start:
-            self.spare = self.there.start_worker()
+            self.spare = self.there.start_spare()
             wait_for("both have a share", self.both_have_a_share, 60)
         else:
             wait_for("the worker has everything", lambda: owned(self.struck) == EVERYTHING, 60)
@@ -143,7 +143,7 @@ class Run:
         """Let the other worker take over, Redis lose what it is to lose, and a stopped worker go on."""
         if not self.lose_late:
             self.lose()
-        spare = self.spare = self.spare or self.there.start_worker()
+        spare = self.spare = self.spare or self.there.start_spare()
         wait_for("the other worker has everything", lambda: owned(spare) == EVERYTHING, 60)
         if self.lose_late:
             self.lose()
@@ -222,13 +222,13 @@ def _is_stopped(pid: int) -> bool:
         return True
 
 
-def crash(bootstrap: str, step: str, fault: str, seed: int) -> Outcome:
-    """Make one run and judge it. Its folder stays where something was wrong."""
+def crash(bootstrap: str, step: str, fault: str, seed: int, product: Path = HERE) -> Outcome:
+    """Make one run of the product in that folder, and judge it. The run's folder stays where something was wrong."""
     began = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix=f"optout-{step}-{fault}-{seed}-"))
     outcome = Outcome(step, fault, seed)
     try:
-        with Deployment(bootstrap, f"m{secrets.token_hex(4)}.", folder) as there:
+        with Deployment(bootstrap, f"m{secrets.token_hex(4)}.", folder, product) as there:
             run = Run(outcome, there)
             with outcome.noting_failures():
                 run.play()

@@ -12,7 +12,7 @@ from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined] # publi
 from consumer.embedded.process import spawn
 from consumer.embedded.redis_server import RedisServer
 from tests.parts import available
-from tests.parts.system import LEDGER_SETTINGS, System, Worker, wait_for
+from tests.parts.system import COMMAND, LEDGER_SETTINGS, System, Worker, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,9 +35,13 @@ EVERYTHING = (PARTITIONS["inbound"] + PARTITIONS["requests"], BUCKETS)
 
 
 class Deployment(System):
-    """A System with few partitions, whose Redis can be put back to an earlier copy of itself."""
+    """A System with few partitions, whose Redis can be put back to an earlier copy of itself.
 
-    def __init__(self, bootstrap: str, prefix: str, folder: Path) -> None:
+    `product` is the folder that holds the package whose workers run.
+    """
+
+    def __init__(self, bootstrap: str, prefix: str, folder: Path, product: Path) -> None:
+        self.product = product
         self.server = RedisServer(available.redis_executable(available.redis_kinds()[0]), folder / "redis")
         self.server.start()
         super().__init__(bootstrap, self.server.url, prefix, folder, buckets=BUCKETS)
@@ -66,9 +70,16 @@ class Deployment(System):
 
     def start_struck(self, trap: Mapping[str, str]) -> Worker:
         """Start the worker that carries the trap."""
+        return self._start([sys.executable, "-m", "tests.faults.stopping_worker"], trap)
+
+    def start_spare(self) -> Worker:
+        """Start the other worker, as an operator would."""
+        return self._start([*COMMAND, "worker"], {})
+
+    def _start(self, command: list[str], settings: Mapping[str, str]) -> Worker:
         log = self.folder / f"worker-{len(self.workers)}.log"
-        command = [sys.executable, "-m", "tests.faults.stopping_worker"]
-        worker = Worker(spawn(command, environment={**self.environment, **trap}, folder=HERE, output=log), log)
+        environment = {**self.environment, **settings}
+        worker = Worker(spawn(command, environment=environment, folder=self.product, output=log), log)
         self.workers.append(worker)
         return worker
 

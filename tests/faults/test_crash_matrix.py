@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from tests.faults.broken import BROKEN, make
 from tests.faults.crash import FAULTS, crash
 from tests.faults.matrix import chosen_for_ci, pool
 from tests.faults.points import LOWERED, STEPS, owner_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
     from concurrent.futures import Future
 
     from tests.faults.judging import Outcome
@@ -19,26 +20,46 @@ if TYPE_CHECKING:
     from tests.parts.kafka import Kafka
     from tests.parts.redis import MakeRedis
 
+Outcomes = dict["Cell | str", "Future[Outcome]"]
+
 
 @pytest.fixture(scope="module")
-def outcomes(request: pytest.FixtureRequest, kafka: Kafka) -> Iterator[Mapping[Cell, Future[Outcome]]]:
-    """Begin all runs that were selected, some at once; each test waits for its own."""
-    items = [item for item in request.session.items if isinstance(item, pytest.Function)]
-    cells = [cast("Cell", item.callspec.params["cell"]) for item in items if "outcomes" in item.fixturenames]
+def outcomes(
+    request: pytest.FixtureRequest, kafka: Kafka, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Outcomes]:
+    """Begin all runs that were selected, some at once; each test waits for its own.
+
+    Those of broken products come first: they take longest, for they may never come to rest.
+    """
+    items = [item for item in request.session.items if isinstance(item, pytest.Function) and hasattr(item, "callspec")]
+    asked = [item.callspec.params for item in items if "outcomes" in item.fixturenames]
     with pool() as runs:
-        yield {cell: runs.submit(crash, kafka.bootstrap, cell.step, cell.fault, cell.seed) for cell in cells}
+        begun: Outcomes = {}
+        for name in [cast("str", params["rule"]) for params in asked if "rule" in params]:
+            one = BROKEN[name]
+            product = make(one, tmp_path_factory.mktemp("broken"))
+            begun[name] = runs.submit(crash, kafka.bootstrap, one.step, one.fault, one.seed, product)
+        for cell in [cast("Cell", params["cell"]) for params in asked if "cell" in params]:
+            begun[cell] = runs.submit(crash, kafka.bootstrap, cell.step, cell.fault, cell.seed)
+        yield begun
         runs.shutdown(cancel_futures=True)
 
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("cell", chosen_for_ci(), ids=str)
-def test_nothing_is_lost_doubled_or_allowed(
-    outcomes: Mapping[Cell, Future[Outcome]], own_redis: MakeRedis, cell: Cell
-) -> None:
+def test_nothing_is_lost_doubled_or_allowed(outcomes: Outcomes, own_redis: MakeRedis, cell: Cell) -> None:
     """A worker killed or stopped at any step loses no change, tells none twice, and lets no message pass."""
     outcome = outcomes[cell].result()
     print(outcome)  # noqa: T201 - its time, and what was drawn
     assert outcome.well, outcome
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("rule", BROKEN)
+def test_a_rule_that_is_taken_out_is_found(outcomes: Outcomes, own_redis: MakeRedis, rule: str) -> None:
+    """The matrix says what a product without one of its rules does wrong."""
+    outcome = outcomes[rule].result()
+    assert getattr(outcome, BROKEN[rule].harm) > 0, outcome
 
 
 def test_ci_meets_every_step_and_fault() -> None:
