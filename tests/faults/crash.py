@@ -226,7 +226,7 @@ def crash(bootstrap: str, step: str, fault: str, seed: int, product: Path = HERE
     """Make one run of the product in that folder, and judge it. The run's folder stays where something was wrong."""
     began = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix=f"optout-{step}-{fault}-{seed}-"))
-    outcome = Outcome(step, fault, seed)
+    outcome = Outcome(step, fault, seed, folder=str(folder))
     try:
         with Deployment(bootstrap, f"m{secrets.token_hex(4)}.", folder, product) as there:
             run = Run(outcome, there)
@@ -243,6 +243,4 @@ def crash(bootstrap: str, step: str, fault: str, seed: int, product: Path = HERE
     outcome.seconds = time.monotonic() - began
     if outcome.well:
         shutil.rmtree(folder)
-    else:
-        outcome.notes.append(f"logs in {folder}")
     return outcome

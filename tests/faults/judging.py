@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass
 class Outcome:
-    """One run. `wrong` holds what else is not as it must be, a sentence each; `notes` what is worth knowing."""
+    """One run. `wrong` holds what else is not as it must be, a sentence each; `notes` what is worth knowing.
+
+    `folder` holds what the workers logged; it is there only where something is wrong.
+    """
 
     step: str
     fault: str
@@ -32,6 +35,7 @@ class Outcome:
     seconds: float = 0.0
     wrong: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    folder: str = ""
 
     @property
     def well(self) -> bool:
@@ -53,7 +57,8 @@ class Outcome:
     def __str__(self) -> str:
         verdict = "ok " if self.well else "BAD"
         harm = "" if self.well else f"  {self.lost} lost, {self.doubled} doubled, {self.allowed} allowed"
-        words = "; ".join([*self.wrong, *self.notes])
+        logs = [] if self.well else [f"logs in {self.folder}"]
+        words = "; ".join([*self.wrong, *self.notes, *logs])
         return f"{verdict} {self.step:27} {self.fault:14} seed {self.seed:<3} {self.seconds:5.1f} s{harm}  {words}"
 
 
