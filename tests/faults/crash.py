@@ -70,7 +70,7 @@ class Run:
             self.spare = self.there.start_spare()
             wait_for("both have a share", self.both_have_a_share, 60)
         else:
-            wait_for("the worker has everything", lambda: owned(self.struck) == EVERYTHING, 60)
+            wait_for("the worker has everything", lambda: self.struck_owns() == EVERYTHING, 60)
         with self.watch:
             self.send(self.texts.prelude())
             self.await_rest()
@@ -83,6 +83,12 @@ class Run:
                 self.send([text])
             self.await_rest()
         self.end()
+
+    def struck_owns(self) -> tuple[int, int]:
+        """Return what the worker owns that is to be struck. Raises AssertionError if it has ended before."""
+        if self.struck.process.poll() is not None:
+            raise AssertionError(f"the worker ended: {self.struck.log_file.read_text().splitlines()[-1:]}")
+        return owned(self.struck)
 
     def both_have_a_share(self) -> bool:
         """Whether each worker has something to do."""

@@ -16,7 +16,7 @@ from multiprocessing import get_context
 from typing import TYPE_CHECKING, NamedTuple
 
 from tests.faults.crash import FAULTS, crash
-from tests.faults.points import STEPS
+from tests.faults.points import STEPS, unknown
 from tests.parts import available
 from tests.parts.errors import PartMissing, PartRefused
 from tests.parts.kafka import KafkaCluster, KafkaNotStarted
@@ -99,6 +99,10 @@ def main(arguments: Sequence[str]) -> int:
     asked = parser.parse_args(arguments)
     if asked.seeds < 1 or asked.at_once < 1:
         parser.error("--seeds and --at-once want a number from 1 on")
+    if missing := unknown():
+        parser.exit(
+            1, f"{parser.prog}: the product has no {', '.join(missing)}: bring tests/faults/points.py up to date\n"
+        )
     seeds = asked.seed or range(1, asked.seeds + 1)
     cells = [Cell(step, fault, s) for s in seeds for step in asked.step or STEPS for fault in asked.fault or FAULTS]
     try:

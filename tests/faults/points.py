@@ -217,6 +217,19 @@ def owner_of(target: str) -> tuple[Any, str]:
     return owner, name
 
 
+def unknown() -> list[str]:
+    """Return the targets that the product has not."""
+
+    def is_there(target: str) -> bool:
+        try:
+            owner, name = owner_of(target)
+        except (ImportError, AttributeError):
+            return False
+        return hasattr(owner, name)
+
+    return sorted(target for target in {*LOWERED, *(step.target for step in STEPS.values())} if not is_there(target))
+
+
 def _wrapped(original: Callable[..., Any], trap: Trap) -> Callable[..., Any]:
     step = trap.step
 
