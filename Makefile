@@ -66,6 +66,10 @@ compose-test: $(COMPLETE) ## Run docker-compose.yml for real and see a STOP kept
 
 prove: $(COMPLETE) ## Search the protocol's model as deep as it goes, for many minutes and some GiB, e.g. make prove ARGS="-v"
 	$(BIN)/python -m tests.model $(ARGS)
+	$(if $(ARGS),,$(BIN)/python -m tests.mutants)
+
+mutants: $(COMPLETE) ## Take each rule out of the code and see a test turn red, e.g. make mutants ARGS="guard"
+	$(BIN)/python -m tests.mutants $(ARGS)
 
 crash-matrix: $(COMPLETE) ## Kill and stop a worker at each step of the protocol, e.g. make crash-matrix SEEDS=1 ARGS="--step apply-after"
 	$(BIN)/python -m tests.faults.matrix --seeds $(SEEDS) $(ARGS)

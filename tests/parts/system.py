@@ -65,6 +65,8 @@ TOPICS = {
     "actions": "sms.operator-action",
 }
 COMMAND = [sys.executable, "-m", "consumer"]
+PATIENCE_S = float(os.environ.get("OPTOUT_TEST_PATIENCE", "30"))
+"""How long a test waits for what has to come; less where it is known that it will not."""
 LEDGER_SETTINGS = {"retention.ms": "-1", "retention.bytes": "-1", "message.timestamp.type": "CreateTime"}
 
 _silent = logging.getLogger("tests.parts.system")
@@ -87,7 +89,7 @@ def inbound(location: str, number: str, body: str, **fields: Any) -> dict[str, A
     }
 
 
-def wait_for(what: str, condition: Callable[[], object], seconds: float = 30.0) -> None:
+def wait_for(what: str, condition: Callable[[], object], seconds: float = PATIENCE_S) -> None:
     """Wait until it holds; fail with what was waited for."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -1,0 +1,226 @@
+"""The ways from the ledger, without its rules: what a record does, continuity (L2), publishing (L3)."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Edit, Mutant
+
+APPLY, BEGIN, TAKE, AUDIT = (f"suppression/{name}.lua" for name in ("apply", "begin", "take", "audit"))
+
+STATE = [
+    Mutant(
+        "tie reversed",
+        "the opt-out wins a tie",
+        "of two texts of one time the START holds",
+        (
+            Edit(
+                APPLY,
+                "not (status == 'O' and stored.status == 'I')",
+                "not (status == 'I' and stored.status == 'O')",
+            ),
+        ),
+        in_ci=True,
+    ),
+    Mutant(
+        "tie left to the order",
+        "the opt-out wins a tie",
+        "of two texts of one time the first holds",
+        (Edit(APPLY, "and not (status == 'O' and stored.status == 'I') then", "then"),),
+    ),
+]
+
+L2 = [
+    Mutant(
+        "continuity off",
+        "continuity",
+        "a batch is applied wherever it was read from",
+        (Edit(APPLY, "if position > applied then return", "if false then return"),),
+        in_ci=True,
+    ),
+    Mutant(
+        "content of another epoch is kept",
+        "drops_other_epochs",
+        "a location that was not touched in this epoch is read all the same",
+        (Edit(APPLY, "local record = known[place] and redis.call(", "local record = redis.call("),),
+    ),
+    Mutant(
+        "a new bucket keeps its outbox",
+        "begins_empty",
+        "the outbox is neither deleted nor counted as empty",
+        (
+            Edit(BEGIN, "redis.call('DEL', KEYS[1], KEYS[2], KEYS[3])", "redis.call('DEL', KEYS[1], KEYS[3])"),
+            Edit(BEGIN, "'outbox', '0', 'locations'", "'outbox', tostring(redis.call('ZCARD', KEYS[2])), 'locations'"),
+            Edit(APPLY, "waiting = waiting + #changes / 2", "waiting = redis.call('ZCARD', outbox)"),
+        ),
+    ),
+    Mutant(
+        "the outbox is not counted",
+        "counts_outbox",
+        "whoever takes from the outbox does not see that some of it is gone",
+        (Edit(TAKE, "if redis.call('ZCARD', KEYS[2]) ~= tonumber(m[5]) then", "if false then"),),
+    ),
+    Mutant(
+        "members are not counted",
+        "counts_members",
+        "the audit does not compare the sets",
+        (Edit(AUDIT, "members == expected[1] and", "true and"),),
+    ),
+    Mutant(
+        "records are not counted",
+        "counts_records",
+        "the audit does not compare the states",
+        (Edit(AUDIT, "states == expected[2] and", "true and"),),
+    ),
+    Mutant(
+        "locations are not counted",
+        "counts_locations",
+        "apply takes a location that is not listed for one that was never touched",
+        (Edit(APPLY, "or redis.call('SCARD', locations) ~= touched then", "then"),),
+    ),
+    Mutant(
+        "a state without its epoch will do",
+        "state_names_epoch",
+        "a state that was lost reads as one without records",
+        (
+            Edit(APPLY, "or redis.call('TYPE', state).ok ~= 'hash'", ""),
+            Edit(APPLY, "or redis.call('HGET', state, 'epoch') ~= epoch then", "then"),
+        ),
+    ),
+]
+
+L3 = [
+    Mutant(
+        "outbox off",
+        "keeps_changes",
+        "no change is left in the outbox",
+        (Edit(APPLY, "if decision == 'C' and offset >= published then", "if false then"),),
+        in_ci=True,
+    ),
+    Mutant(
+        "outbox and position are read in two steps",
+        "takes_at_once",
+        "the offset that is committed is read after the changes were",
+        (
+            Edit(
+                "publisher.py",
+                "taken = self._view.take(starts, limit) if starts else {}",
+                "taken = self._view.take(starts, limit) if starts else {}\n"
+                "        from dataclasses import replace\n"
+                "        now = self._view.metas(taken)\n"
+                "        taken = {b: replace(one, applied=now[b].applied) for b, one in taken.items()}",
+            ),
+        ),
+    ),
+    Mutant(
+        "publishing below `published`",
+        "starts_at_published",
+        "publishing begins at the oldest change that waits",
+        (
+            Edit(
+                "publisher.py",
+                "starts = {bucket: self._known[bucket] for bucket in buckets}",
+                "starts = dict.fromkeys(buckets, 0)",
+            ),
+        ),
+        in_ci=True,
+    ),
+    Mutant(
+        "the offset covers what was not taken",
+        "up_to_last_taken",
+        "`applied` is committed, however much is left",
+        (Edit("publisher.py", "    if len(taken.changes) == limit:", "    if False:"),),
+    ),
+    Mutant(
+        "`published` is read while a transaction is pending",
+        "asks_when_settled",
+        "the offset of before is taken for the last one",
+        (
+            Edit(
+                "kafka/inbox.py",
+                '"group.id": group,\n                "isolation.level": "read_committed"',
+                '"group.id": group,\n                "isolation.level": "read_uncommitted"',
+            ),
+        ),
+    ),
+    Mutant(
+        "a commit in doubt is taken as aborted",
+        "after_doubt",
+        "`published` is what it was before",
+        (
+            Edit(
+                "publisher.py",
+                "if isinstance(problem, NotPublished):\n                self._known = {}",
+                "if False: pass",
+            ),
+        ),
+    ),
+    Mutant(
+        "a commit in doubt is taken as done",
+        "after_doubt",
+        "`published` is what it would be",
+        (
+            Edit(
+                "publisher.py",
+                "if isinstance(problem, NotPublished):\n                self._known = {}",
+                "if isinstance(problem, NotPublished):\n"
+                "                self._known = {b: meta.applied for b, meta in self._view.metas(due).items()}",
+            ),
+        ),
+    ),
+    Mutant(
+        "trim before commit",
+        "trims_after_commit",
+        "what is taken is forgotten before it is told",
+        (
+            Edit(
+                "publisher.py",
+                "records = [record for partition, change in changes for record in self._render(partition, change)]",
+                "records = [record for partition, change in changes for record in self._render(partition, change)]\n"
+                "            self._view.trim(offsets)",
+            ),
+        ),
+        in_ci=True,
+    ),
+    Mutant(
+        "sent under a later assignment",
+        "one_token",
+        "what was taken goes out under the assignment of now",
+        (
+            Edit(
+                "publisher.py",
+                "if offsets and self._inbox.token is token:",
+                "token = self._inbox.token\n        if offsets:",
+            ),
+        ),
+    ),
+    Mutant(
+        "the broker does not know who sends",
+        "fences_zombies",
+        "offsets go out under the metadata of a consumer that never joined, which fences nobody",
+        (
+            Edit(
+                "kafka/inbox.py",
+                "self._owned: set[Partition] = set()",
+                "self._stranger, self._owned = Consumer(without(config, PRODUCERS_ONLY)), set()",
+            ),
+            Edit(
+                "kafka/inbox.py",
+                "self._consumer.consumer_group_metadata() if self._owned",
+                "self._stranger.consumer_group_metadata() if self._owned",
+            ),
+        ),
+    ),
+    Mutant(
+        "changes and offset in two transactions",
+        "one_transaction",
+        "a crash between the two leaves changes told and not counted",
+        (
+            Edit(
+                "kafka/producers.py",
+                '                self._abandon("records were not acknowledged in time")\n            self._retrying',
+                '                self._abandon("records were not acknowledged in time")\n'
+                "            producer.commit_transaction(self._timeout)\n"
+                "            producer.begin_transaction()\n            self._retrying",
+            ),
+        ),
+    ),
+]

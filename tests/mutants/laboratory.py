@@ -1,0 +1,120 @@
+"""Runs tests on a copy of the package from which a rule was taken out, and says whether they noticed.
+
+The copy holds the tests, too, and stands in front of the installed package: what is imported, and what a test starts
+as a process, is the copy. `witness` runs inside and writes down how each test failed, so that a mutant counts as found
+only where a test's own assertion failed, and not where the copy could not be run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from tests.mutants.mutant import Edit
+
+ROOT = Path(__file__).parents[2]
+PARTS = ("consumer", "tests", "schemas", "pyproject.toml")
+PATIENCE_S = 8
+"""How long a test of a mutant waits for what may never come. Without the mutation the same patience is enough."""
+DEADLINE_S = 240
+
+
+class DoesNotApply(Exception):
+    """A mutation's text is not in its file exactly once: the code has changed, and the table has to follow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What became of the tests: how many passed, which assertions failed, and what else went wrong, in words."""
+
+    passed: int
+    assertions: list[str] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def red(self) -> bool:
+        """Whether a test noticed, by an assertion of its own."""
+        return bool(self.assertions) and not self.broken
+
+    @property
+    def green(self) -> bool:
+        """Whether there were tests and all of them passed."""
+        return self.passed > 0 and not self.assertions and not self.broken
+
+    def __str__(self) -> str:
+        verdict = "red" if self.red else "green" if self.green else "broken"
+        return ": ".join([verdict, *(line for line in (self.broken or self.assertions)[:1])])
+
+
+def edited(source: str, edit: Edit) -> str:
+    """Return a file's text with one place changed. Raises DoesNotApply."""
+    found = source.count(edit.before)
+    if found != 1:
+        raise DoesNotApply(f"consumer/{edit.file} holds this {found} times instead of once:\n{edit.before}")
+    return source.replace(edit.before, edit.after)
+
+
+def mutated(edits: Iterable[Edit]) -> dict[str, str]:
+    """Return the changed files by their names within the package. Raises DoesNotApply."""
+    texts: dict[str, str] = {}
+    for edit in edits:
+        text = texts.get(edit.file) or (ROOT / "consumer" / edit.file).read_text("utf-8")
+        texts[edit.file] = edited(text, edit)
+    return texts
+
+
+def run(edits: Iterable[Edit], nodes: Sequence[str], kafka: str | None = None) -> Run:
+    """Run these tests, up to the first that fails, on a copy of everything with these edits. Raises DoesNotApply."""
+    texts = mutated(edits)
+    with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
+        copy = Path(folder)
+        for part in PARTS:
+            if (ROOT / part).is_dir():
+                shutil.copytree(ROOT / part, copy / part)
+            else:
+                shutil.copy2(ROOT / part, copy / part)
+        for name, text in texts.items():
+            (copy / "consumer" / name).write_text(text, "utf-8")
+        return _tested(copy, nodes, kafka)
+
+
+def _tested(copy: Path, nodes: Sequence[str], kafka: str | None) -> Run:
+    report = copy / "report.json"
+    environment = {
+        **{name: value for name, value in os.environ.items() if name != "CI"},
+        "PYTHONPATH": str(copy),
+        "OPTOUT_MUTANT_REPORT": str(report),
+        "OPTOUT_TEST_PATIENCE": str(PATIENCE_S),
+        **({} if kafka is None else {"OPTOUT_TEST_KAFKA": kafka}),
+    }
+    options = ["-x", "-q", "--tb=short", "-p", "no:cacheprovider", "-p", "tests.mutants.witness", "--timeout=120"]
+    began = time.monotonic()
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", *options, *nodes],
+            env=environment,
+            cwd=copy,
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return Run(0, broken=[f"the tests did not end in {DEADLINE_S} s"], seconds=DEADLINE_S)
+    seconds = time.monotonic() - began
+    if not report.exists():
+        last = (done.stdout + done.stderr).strip().splitlines()[-20:]
+        return Run(0, broken=["pytest did not come to its end:\n" + "\n".join(last)], seconds=seconds)
+    return Run(**json.loads(report.read_text("utf-8")), seconds=seconds)

@@ -1,0 +1,224 @@
+"""The way to the guard's answer, without its rules: vouching (L4), the time (L5), the guard (L6)."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Edit, Mutant
+
+L4 = [
+    Mutant(
+        "committed offsets of inbound are read after the ledger's end",
+        "time_before_end",
+        "the time covers what the end does not",
+        (
+            Edit(
+                "voucher.py",
+                "fresh = self._time(server)\n        ends = self._ends(whole, told)",
+                "ends = self._ends(whole, told)\n        fresh = self._time(server)",
+            ),
+        ),
+        in_ci=True,
+    ),
+    Mutant(
+        "vouching without identity",
+        "vouches_for_run",
+        "a server that was rolled back meanwhile is vouched for",
+        (Edit("suppression/vouch.lua", "or run ~= ARGV[3] or replication ~= ARGV[4] then", "then"),),
+        in_ci=True,
+    ),
+    Mutant(
+        "vouching without epoch",
+        "vouches_for_epoch",
+        "a bucket that was begun anew meanwhile is vouched for",
+        (Edit("suppression/vouch.lua", "if m[2] ~= ARGV[2] or run", "if run"),),
+    ),
+    Mutant(
+        "vouching before the end",
+        "vouches_at_end",
+        "a bucket that has not read its ledger is vouched for",
+        (Edit("suppression/vouch.lua", "if tonumber(m[3]) < tonumber(ARGV[5]) then", "if false then"),),
+    ),
+    Mutant(
+        "a new identity is not counted",
+        "counts_first",
+        "what was counted on another server counts on this one",
+        (Edit("voucher.py", "            self._audited.clear()\n", ""),),
+    ),
+    Mutant(
+        "counted once",
+        "counts_again",
+        "what is lost later is never found",
+        (
+            Edit(
+                "voucher.py",
+                "if epoch != meta.epoch or time.monotonic() - when > AUDIT_EVERY:",
+                "if epoch != meta.epoch:",
+            ),
+        ),
+    ),
+    Mutant(
+        "the run id alone is the identity",
+        "replication_counts",
+        "a server that was demoted and promoted again carries its own run id in a marker of before",
+        (
+            Edit(
+                "guard/guard.py",
+                "(marked_run, marked_replication) != (run, replication)",
+                "marked_run != run",
+            ),
+        ),
+    ),
+]
+
+L5 = [
+    Mutant(
+        "committed before it is acknowledged",
+        "commits_acknowledged",
+        "a classifier does not wait for the ledger",
+        (Edit("classifier.py", "if moved and self._producer.flush(FLUSH_SECONDS):", "if moved:"),),
+    ),
+    Mutant(
+        "an empty partition is not committed",
+        "commits_at_takeover",
+        "a classifier commits only what moved",
+        (
+            Edit(
+                "classifier.py",
+                "in self._positions.items() if self._committed.get(p) != offset]",
+                "in self._positions.items() if self._committed.get(p, 0) != offset]",
+            ),
+            Edit(
+                "classifier.py",
+                "in offsets.items() if self._committed.get(p) != offset}",
+                "in offsets.items() if self._committed.get(p, 0) != offset}",
+            ),
+        ),
+    ),
+    Mutant(
+        "the end is not committed",
+        "commits_at_end",
+        "a classifier stays in front of the last control record",
+        (Edit("classifier.py", "for partition, end in read.ends.items():", "for partition, end in ():"),),
+    ),
+    Mutant(
+        "a classifier goes on at the end",
+        "resumes_at_committed",
+        "what came while nobody was there is skipped",
+        (
+            Edit(
+                "classifier.py",
+                "starts[partition] = self._ours(partition, committed)",
+                "from confluent_kafka import TopicPartition as _Place\n"
+                "                    self._ours(partition, committed)\n"
+                "                    ends = self._inbox._consumer.get_watermark_offsets(_Place(*partition))\n"
+                "                    starts[partition] = ends[1]",
+            ),
+        ),
+    ),
+    Mutant(
+        "a classifier begins at the end",
+        "begins_at_first",
+        "what came before the first classifier is skipped",
+        (
+            Edit(
+                "kafka/inbox.py",
+                "low, _ = self._consumer.get_watermark_offsets(",
+                "_, low = self._consumer.get_watermark_offsets(",
+            ),
+        ),
+    ),
+    Mutant(
+        "a commit names no ledger",
+        "names_ledger",
+        "nobody can tell what it stands for",
+        (Edit("classifier.py", "self._inbox.commit(offsets, self._ledger_id)", "self._inbox.commit(offsets)"),),
+    ),
+    Mutant(
+        "a classifier goes on behind another ledger",
+        "refuses_other_ledger",
+        "what stands in the other one is missing in this one",
+        (Edit("classifier.py", "elif committed.note:", "elif False:"),),
+    ),
+    Mutant(
+        "offsets for another ledger count",
+        "counts_own_ledger",
+        "the voucher takes what stands in another ledger for read",
+        (
+            Edit(
+                "kafka/offsets.py",
+                'if committed is not None and committed.note in ("", note) else None',
+                "if committed is not None else None",
+            ),
+        ),
+    ),
+    Mutant(
+        "a partition without a commit is passed over",
+        "unread_holds_back",
+        "the time covers what nobody has read",
+        (
+            Edit(
+                "domain/freshness.py",
+                "if all(_number(committed.get(partition)) >= end",
+                "if all(committed.get(partition) is None or _number(committed.get(partition)) >= end",
+            ),
+        ),
+    ),
+    Mutant(
+        "one partition is enough",
+        "every_partition",
+        "the time covers what is read of the furthest one",
+        (Edit("domain/freshness.py", "if all(_number(", "if any(_number("),),
+    ),
+    Mutant(
+        "the clock is read after the ends",
+        "clock_before_sample",
+        "a text that came in between is older than the sample and not in it",
+        (
+            Edit(
+                "voucher.py",
+                "self._freshness.reached(server.time,",
+                "self._freshness.reached(self._view.server().time,",
+            ),
+        ),
+    ),
+    Mutant(
+        "the list of partitions is kept",
+        "lists_live",
+        "a partition that was created later holds nothing back",
+        (
+            Edit(
+                "voucher.py",
+                "partitions = self._offsets.partitions(self._inbound)",
+                'partitions = self.__dict__.setdefault("_kept", self._offsets.partitions(self._inbound))',
+            ),
+        ),
+    ),
+]
+
+L6 = [
+    Mutant(
+        "guard ignoring the marker",
+        "guard_identity",
+        "membership alone decides",
+        (Edit("guard/guard.py", "if reason is not None:  # in a replay", "if False:  # in a replay"),),
+        in_ci=True,
+    ),
+    Mutant(
+        "a marker of any server will do",
+        "guard_identity",
+        "the guard does not compare identities",
+        (Edit("guard/guard.py", "elif (marked_run, marked_replication) != (run, replication):", "elif False:"),),
+    ),
+    Mutant(
+        "the guard asks in two steps",
+        "guard_at_once",
+        "membership is of before, the marker of after",
+        (
+            Edit(
+                "guard/guard.py",
+                "            answer = self._run(keys, members)\n",
+                "            found = self._client.smismember(keys[1], members)\n"
+                "            answer = [*self._run(keys, members)[:-1], found]\n",
+            ),
+        ),
+    ),
+]

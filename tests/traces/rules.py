@@ -1,0 +1,81 @@
+"""Which test plays the trace of which rule, on real parts: each is red when its rule is taken out (`tests/mutants`).
+
+The traces are those of `tests/model/README.md`. A test is named without its parameters: all of them belong to it.
+"""
+
+from __future__ import annotations
+
+VIEW = "tests/integration/test_view.py::"
+APPLIER = "tests/integration/test_applier.py::"
+PUBLISHER = "tests/integration/test_publisher.py::"
+VOUCHER = "tests/integration/test_voucher.py::"
+CLASSIFIER = "tests/integration/test_classifier.py::"
+GUARD = "tests/integration/test_guard.py::"
+L2, L3, L4, L5, L6, STATE = (f"tests/traces/test_{part}.py::" for part in ("l2", "l3", "l4", "l5", "l6", "state"))
+
+TRACES: dict[str, tuple[str, ...]] = {
+    "continuity": (
+        L2 + "test_bucket_that_was_begun_anew_under_its_owner",
+        APPLIER + "test_view_that_fell_back_is_caught_up",
+    ),
+    "drops_other_epochs": (L2 + "test_lost_key_loses_no_change",),
+    "begins_empty": (L2 + "test_outbox_of_before_is_not_told",),
+    "counts_members": (VOUCHER + "test_lost_keys_are_found_by_counting",),
+    "counts_records": (VOUCHER + "test_lost_keys_are_found_by_counting",),
+    "counts_locations": (L2 + "test_lost_key_loses_no_change",),
+    "state_names_epoch": (L2 + "test_lost_key_loses_no_change",),
+    "counts_outbox": (PUBLISHER + "test_lost_outbox_is_noticed",),
+    "keeps_changes": (PUBLISHER + "test_heir_tells_what_the_dead_one_applied",),
+    "takes_at_once": (PUBLISHER + "test_what_is_applied_after_the_taking_is_told_later",),
+    "starts_at_published": (PUBLISHER + "test_view_that_is_lost_after_the_commit",),
+    "up_to_last_taken": (PUBLISHER + "test_more_waits_than_is_taken",),
+    "asks_when_settled": (PUBLISHER + "test_pending_transaction_is_waited_for",),
+    "after_doubt": (PUBLISHER + "test_commit_in_doubt_is_looked_up",),
+    "trims_after_commit": (PUBLISHER + "test_killed_before_the_commit",),
+    "one_token": (
+        PUBLISHER + "test_taken_under_an_earlier_assignment_is_not_sent",
+        L3 + "test_bucket_that_moved_away_is_not_sent",
+    ),
+    "fences_zombies": (PUBLISHER + "test_zombie_is_refused",),
+    "one_transaction": (PUBLISHER + "test_killed_before_the_commit",),
+    "time_before_end": (VOUCHER + "test_no_stop_slips_in_between_two_questions",),
+    "vouches_for_run": (VOUCHER + "test_rolled_back_server_is_not_vouched_for",),
+    "vouches_for_epoch": (VOUCHER + "test_bucket_begun_anew_in_between_is_not_vouched_for",),
+    "vouches_at_end": (VOUCHER + "test_end_is_reached_before_vouching",),
+    "counts_first": (L4 + "test_bucket_is_counted_on_every_server",),
+    "counts_again": (VOUCHER + "test_lost_keys_are_found_by_counting",),
+    "replication_counts": (L4 + "test_server_that_was_demoted_and_promoted_again",),
+    "commits_acknowledged": (CLASSIFIER + "test_nothing_is_committed_before_it_is_written",),
+    "commits_at_takeover": (CLASSIFIER + "test_everything_is_committed_when_taken_over",),
+    "commits_at_end": (CLASSIFIER + "test_end_behind_transactions_is_reached",),
+    "resumes_at_committed": (CLASSIFIER + "test_successor_goes_on_where_the_last_one_committed",),
+    "begins_at_first": (CLASSIFIER + "test_everything_is_committed_when_taken_over",),
+    "names_ledger": (L5 + "test_texts_that_went_into_another_ledger",),
+    "refuses_other_ledger": (L5 + "test_texts_that_went_into_another_ledger",),
+    "counts_own_ledger": (L5 + "test_texts_that_went_into_another_ledger",),
+    "unread_holds_back": (VOUCHER + "test_time_waits_for_every_inbound_partition",),
+    "every_partition": (VOUCHER + "test_time_waits_for_every_inbound_partition",),
+    "clock_before_sample": (L5 + "test_no_text_comes_in_between_two_questions",),
+    "lists_live": (VOUCHER + "test_time_waits_for_every_inbound_partition",),
+    "guard_identity": (GUARD + "test_a_promoted_replica_is_another_server",),
+    "guard_at_once": (L6 + "test_no_stop_slips_in_between_two_commands",),
+    "the opt-out wins a tie": (STATE + "test_opt_out_wins_a_tie",),
+}
+
+EXCEPTIONS: dict[str, str] = {
+    "commits_as_member": "it is the broker's, and the model shows that nothing goes wrong without it",
+    **dict.fromkeys(
+        (
+            "passes_at_once",
+            "passes_by_offset",
+            "passes_in_window",
+            "passes_when_vouched",
+            "first_vouching_drops_passes",
+        ),
+        "confirmations that pass are not built yet",
+    ),
+}
+"""Rules of the model that no test plays, and why."""
+
+STATE_RULES = frozenset({"the opt-out wins a tie"})
+"""What the model takes from the product itself: its search does not take it away, the mutants do."""

@@ -1,0 +1,91 @@
+"""The time: it covers no text that is not in this ledger, whenever the text came and whoever read it."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from consumer import voucher as module
+from consumer.ledger import LedgerFault
+from tests.integration.test_voucher import OK, PATIENT, SUPPRESSED, offsets
+from tests.parts.system import Classifying, System, Watched
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tests.integration.test_voucher import Bench
+
+QUESTIONS = ("server", "metas", "audit", "partitions", "classified", "starts", "ends")
+
+
+def now() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def test_no_text_comes_in_between_two_questions(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever in a pass a STOP comes in, the pass vouches for a time before it."""
+    monkeypatch.setattr(module, "AUDIT_EVERY", 0.0)  # each pass asks the same
+    pending: list[Callable[[], None]] = []
+    left, sent = 0, 0
+
+    def asked() -> None:
+        nonlocal left
+        left -= 1
+        if left == 0 and pending:
+            pending.pop()()
+
+    def come_in() -> None:
+        nonlocal sent
+        time.sleep(0.002)
+        sent = now()
+        bench.text("STOP")
+
+    questions = dict.fromkeys(QUESTIONS, asked)
+    bench.view = Watched(bench.plain_view, after=questions)
+    bench.offsets = Watched(offsets(bench.system), after=questions)
+    bench.voucher = bench.new_voucher()
+    assert bench.voucher.vouch() == OK
+    asked_in_all = -left
+    for between in range(1, asked_in_all + 1):
+        pending.append(come_in)
+        left = between
+        bench.voucher.vouch()
+        assert not pending, f"nothing came after question {between}"
+        assert bench.fresh() < sent, f"vouched for {bench.fresh()}, and a STOP of {sent} came after question {between}"
+        bench.classify((PATIENT, "STOP"))
+        bench.apply()
+        assert bench.voucher.vouch() == OK
+        assert bench.fresh() >= sent
+        assert bench.verdict() == SUPPRESSED
+
+
+@pytest.fixture
+def elsewhere(bench: Bench, tmp_path: Path) -> Iterator[System]:
+    """The same inbound and groups with another ledger: somebody's wrong setting."""
+    ours = bench.system
+    with System(ours.bootstrap, ours.redis_url, ours.prefix, tmp_path, buckets=1) as other:
+        other.topics["ledger"] = f"{ours.prefix}another-ledger"
+        other.make_topics(ledger=1)
+        yield other
+
+
+def test_texts_that_went_into_another_ledger(bench: Bench, elsewhere: System) -> None:
+    """A STOP that stands in another ledger is never covered, and nobody goes on behind it in ours."""
+    system = bench.system
+    assert bench.voucher.vouch() == OK
+    sent = now()
+    bench.text("STOP")
+    stranger = Classifying(elsewhere)
+    stranger.until(lambda: system.committed("classify", "inbound") == {0: 1})
+    stranger.die()
+    assert (len(elsewhere.read("ledger")), len(system.read("ledger"))) == (1, 0)
+    bench.voucher.vouch()
+    assert bench.fresh() < sent
+    classifier = Classifying(system)
+    with pytest.raises(LedgerFault, match="into another ledger"):
+        classifier.until(lambda: False)
+    bench.voucher.vouch()
+    assert bench.fresh() < sent
