@@ -137,6 +137,7 @@ def test_heir_tells_what_the_dead_one_applied(system: System) -> None:
     """What a worker applied and did not live to tell is told by the next owner, once."""
     keywords(system, "STOP", "STOP")
     owner(system).die()
+    assert system.metas("outbox") == {0: 2, 1: 2}
     heir = owner(system)
     publish(heir)
     each_once(system, 4)

@@ -36,7 +36,10 @@ TRACES: dict[str, tuple[str, ...]] = {
         PUBLISHER + "test_taken_under_an_earlier_assignment_is_not_sent",
         L3 + "test_bucket_that_moved_away_is_not_sent",
     ),
-    "fences_zombies": (PUBLISHER + "test_zombie_is_refused",),
+    "fences_zombies": (
+        PUBLISHER + "test_zombie_is_refused",
+        PUBLISHER + "test_rebalance_in_the_middle_of_sending",
+    ),
     "one_transaction": (PUBLISHER + "test_killed_before_the_commit",),
     "time_before_end": (VOUCHER + "test_no_stop_slips_in_between_two_questions",),
     "vouches_for_run": (VOUCHER + "test_rolled_back_server_is_not_vouched_for",),

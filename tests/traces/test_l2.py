@@ -48,6 +48,7 @@ def test_bucket_that_was_begun_anew_under_its_owner(system: System) -> None:
         assert member.view.begin(bucket, damaged=meta.epoch) == 0
     say(system, "START")
     caught_up(system, member)
+    assert system.metas("outbox") == {0: 2, 1: 2}
     publish(member)
     each_once(system, 4)
     member.die()
@@ -61,6 +62,7 @@ def test_lost_key_loses_no_change(system: System, key: str) -> None:
     lose(system, key)
     say(system, "START")
     caught_up(system, member)
+    assert system.metas("outbox") == {0: 2, 1: 2}
     publish(member)
     each_once(system, 4)
     member.die()
