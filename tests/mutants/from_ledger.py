@@ -102,11 +102,9 @@ L3 = [
         (
             Edit(
                 "publisher.py",
-                "taken = self._view.take(starts, limit) if starts else {}",
-                "taken = self._view.take(starts, limit) if starts else {}\n"
-                "        from dataclasses import replace\n"
-                "        now = self._view.metas(taken)\n"
-                "        taken = {b: replace(one, applied=now[b].applied) for b, one in taken.items()}",
+                "_up_to(one, limit) for bucket, one in taken.items()",
+                "(_up_to(one, limit) if len(one.changes) == limit else self._view.metas([bucket])[bucket].applied)"
+                " for bucket, one in taken.items()",
             ),
         ),
     ),
