@@ -318,10 +318,17 @@ class System(AbstractContextManager["System"]):
     def ends(self, role: str) -> dict[int, int]:
         """Return the end of each partition of a topic, for a read_committed reader."""
         topic = self.topics[role]
-        partitions = self.admin.list_topics(topic, timeout=10).topics[topic].partitions
-        asked = {TopicPartition(topic, partition): OffsetSpec.latest() for partition in partitions}  # type: ignore[no-untyped-call]
-        futures = self.admin.list_offsets(asked, isolation_level=IsolationLevel.READ_COMMITTED)
-        return {place.partition: future.result(10).offset for place, future in futures.items()}
+        found: dict[int, int] = {}
+
+        def answered() -> bool:  # a broker may not have heard yet who leads a partition that is new
+            partitions = self.admin.list_topics(topic, timeout=10).topics[topic].partitions
+            asked = {TopicPartition(topic, partition): OffsetSpec.latest() for partition in partitions}  # type: ignore[no-untyped-call]
+            futures = self.admin.list_offsets(asked, isolation_level=IsolationLevel.READ_COMMITTED)
+            found.update({place.partition: future.result(10).offset for place, future in futures.items()})
+            return True
+
+        wait_until(answered, f"{topic} is there", 30)
+        return found
 
     def committed(self, stage: str, role: str) -> dict[int, int]:
         """Return the offsets that a stage's group has committed, -1001 where there is none."""
