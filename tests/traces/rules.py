@@ -29,7 +29,10 @@ TRACES: dict[str, tuple[str, ...]] = {
     "takes_at_once": (PUBLISHER + "test_what_is_applied_after_the_taking_is_told_later",),
     "starts_at_published": (PUBLISHER + "test_view_that_is_lost_after_the_commit",),
     "up_to_last_taken": (PUBLISHER + "test_more_waits_than_is_taken",),
-    "asks_when_settled": (PUBLISHER + "test_pending_transaction_is_waited_for",),
+    "asks_when_settled": (
+        PUBLISHER + "test_pending_transaction_is_waited_for",
+        L3 + "test_bucket_that_moved_before_the_commit_is_waited_for",
+    ),
     "after_doubt": (PUBLISHER + "test_commit_in_doubt_is_looked_up",),
     "trims_after_commit": (PUBLISHER + "test_killed_before_the_commit",),
     "one_token": (
