@@ -10,6 +10,9 @@ ARGS :=
 QUICK :=
 # make crash-matrix SEEDS=1: how many runs of each step and fault
 SEEDS := 5
+# make soak DURATION=1800 SEED=7: seconds of faults, and which
+DURATION := 300
+SEED :=
 
 BIN := .venv/bin
 COMPLETE := .venv/.complete
@@ -57,6 +60,9 @@ bench: $(COMPLETE) ## Measure the raw Kafka client and the worker in turns; QUIC
 
 bench-replay: $(COMPLETE) ## Measure a replay into an empty Redis, e.g. make bench-replay SUBSCRIPTIONS=1000000
 	$(BIN)/python -m bench.replay $(or $(SUBSCRIPTIONS),200000) $(ARGS)
+
+soak: $(COMPLETE) ## Break workers, brokers and Redis for DURATION seconds and hold every promise to the records; SEED= repeats
+	$(BIN)/python -m tests.soak --duration $(DURATION) $(if $(SEED),--seed $(SEED))
 
 docs: $(COMPLETE) ## Bring the documents' tables of commands, settings and topics up to date
 	$(BIN)/python -m tests.docs.generated
