@@ -11,6 +11,7 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tests.parts import available
 from tests.parts.errors import PartMissing, PartRefused
@@ -18,46 +19,55 @@ from tests.parts.kafka import KafkaCluster, KafkaNotStarted
 from tests.soak.schedule import counts, floors, schedule
 from tests.soak.soak import Soak, say
 
+if TYPE_CHECKING:
+    from tests.soak.outcome import Outcome
+
 SHORTEST_S, DEFAULT_S = 30, 300
+INTERRUPTED = 130
 
 
 def main(arguments: list[str]) -> int:
     """Run once and return the exit code."""
     options = _options(arguments)
-    try:
-        parts = available.kafka_parts()
-    except (PartMissing, PartRefused) as problem:
-        print(problem, file=sys.stderr)  # noqa: T201
-        return 2
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(1, 10**6)
     folder = Path(tempfile.mkdtemp(prefix="optout-soak-"))
     again = f"make soak DURATION={options.duration} SEED={seed}"
-    say(f"{options.duration} s of faults, as again with `{again}`; at least {_words(options.duration)}")
-    say(f"planned: {', '.join(f'{kind} {n}' for kind, n in counts(schedule(seed, options.duration)).items())}")
-    say(f"logs: {folder}")
+    say(f"{again}, with its logs in {folder}")
+    say(_plan(seed, options.duration))
     try:
-        with KafkaCluster(parts.installation, parts.size) as kafka:
-            outcome = Soak(kafka, folder, seed=seed, duration=options.duration).run()
-    except KafkaNotStarted as problem:
-        print(problem, file=sys.stderr)  # noqa: T201
+        outcome = _run(folder, seed, options.duration)
+    except (PartMissing, PartRefused, KafkaNotStarted, AssertionError, TimeoutError) as problem:
+        print(f"The soak could not be run to its end: {problem}; logs stay in {folder}", file=sys.stderr)  # noqa: T201
         return 1
+    except KeyboardInterrupt:
+        print(f"Stopped; logs stay in {folder}", file=sys.stderr)  # noqa: T201
+        return INTERRUPTED
     for line in outcome.lines:
         say(line)
-    if outcome.is_good:
+    if outcome.is_good and not options.keep:
         shutil.rmtree(folder)
     else:
-        for sentence in outcome.problems:
-            say(f"NOT AS IT MUST BE: {sentence}")
-        say(f"to see it again: {again}; logs stay in {folder}")
+        (folder / "timeline.txt").write_text("\n".join([*outcome.timeline, ""]))
+        say(f"what happened when stands in {folder}/timeline.txt, logs beside it; the same faults again: {again}")
+    for sentence in outcome.problems:
+        say(f"NOT AS IT MUST BE: {sentence}")
     say(outcome.last_line())
     return 0 if outcome.is_good else 1
 
 
-def _words(duration: float) -> str:
+def _run(folder: Path, seed: int, duration: float) -> Outcome:
+    redis = available.redis_executable(available.redis_kinds()[0])
+    parts = available.kafka_parts()
+    with KafkaCluster(parts.installation, parts.size) as kafka:
+        return Soak(kafka, redis, folder, seed=seed, duration=duration).run()
+
+
+def _plan(seed: int, duration: float) -> str:
+    planned = ", ".join(f"{count} x {kind}" for kind, count in counts(schedule(seed, duration)).items())
     least = floors(duration)
     return (
-        f"{least.records} records, {least.worker_kills} worker kills, {least.broker_kills} broker kills and "
-        f"{least.redis_faults} Redis faults must come to pass"
+        f"{duration:.0f} s of faults: {planned}; it takes {least.records} records, {least.worker_kills} worker kills, "
+        f"{least.broker_kills} broker kills, {least.redis_faults} Redis faults, and each of these kinds to count"
     )
 
 
@@ -66,10 +76,11 @@ def _options(arguments: list[str]) -> argparse.Namespace:
         prog="make soak", description="Breaks a whole deployment and holds it to its promises."
     )
     parser.add_argument("--duration", type=int, default=DEFAULT_S, metavar="SECONDS", help=f"at least {SHORTEST_S}")
-    parser.add_argument("--seed", type=int, default=None, metavar="NUMBER", help="to repeat a run's schedule")
+    parser.add_argument("--keep", action="store_true", help="keep the logs of a good run, too")
+    parser.add_argument("--seed", type=int, default=None, metavar="NUMBER", help="to repeat the faults of a run")
     options = parser.parse_args(arguments)
     if options.duration < SHORTEST_S:
-        parser.error(f"DURATION is {options.duration}: it takes {SHORTEST_S} s to break and recover anything")
+        parser.error(f"DURATION is {options.duration}: breaking and recovering takes at least {SHORTEST_S} s")
     return options
 
 

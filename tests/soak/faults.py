@@ -62,6 +62,7 @@ class Breaker:
         self.failures: list[str] = []
 
     def __enter__(self) -> Self:
+        self._ground.copy()
         self._began = time.monotonic()
         for thread in self._threads:
             thread.start()
@@ -87,8 +88,6 @@ class Breaker:
         for number, fault in enumerate(fault for fault in self._faults if fault.lane == lane):
             if self._stop.wait(max(0.0, self._began + fault.at - time.monotonic())):
                 return
-            if lane == "redis" and number % 2 == 0:
-                self._ground.copy()
             began = time.monotonic()
             try:
                 note = self._hands[fault.kind](fault)
@@ -97,6 +96,8 @@ class Breaker:
                 continue
             if note is not None:
                 self.broken.append(Broken(fault.kind, lane, began, time.monotonic(), note))
+            if lane == "redis" and number % 2:
+                self._ground.copy()
 
     def _kill_worker(self, fault: Fault) -> str | None:
         for slot in range(fault.target, fault.target + WORKERS):  # one that is down already cannot be killed
@@ -117,11 +118,11 @@ class Breaker:
         return "one after the other"
 
     def _kill_broker(self, fault: Fault) -> str:
-        self._kafka.kill_broker(fault.target)
+        self._kafka.kill_broker(fault.target % self._kafka.size)
         return self._heal_brokers(fault)
 
     def _pause_broker(self, fault: Fault) -> str:
-        self._kafka.pause_broker(fault.target)
+        self._kafka.pause_broker(fault.target % self._kafka.size)
         return self._heal_brokers(fault)
 
     def _heal_brokers(self, fault: Fault) -> str:

@@ -50,15 +50,21 @@ class Forwarder:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._run(self._cut(None))
+        self._run(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(5)
+        self._loop.close()
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
 
     async def _listen(self) -> None:
-        await asyncio.start_server(self._accept, HOST, self.port)
+        self._server = await asyncio.start_server(self._accept, HOST, self.port)
+
+    async def _end(self) -> None:
+        self._server.close()
+        await asyncio.sleep(0)  # what was accepted a moment ago gets to know that it is a connection
+        await self._cut(None)
 
     async def _cut(self, target: int | None) -> None:
         self._target = self._target if target is None else target

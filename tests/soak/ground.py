@@ -110,11 +110,6 @@ class Ground:
         self._put(replica)
         return lacking
 
-    def retire(self) -> None:
-        """End the primaries that were left isolated."""
-        while self._isolated:
-            self._isolated.pop().kill()
-
     def _put(self, server: RedisServer) -> None:
         self.server = server
         self.front.cut(server.port)

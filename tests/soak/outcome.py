@@ -43,7 +43,10 @@ class Evidence:
 
 @dataclass
 class Outcome:
-    """The figures of the last line, the lines before it, and every sentence about what is not as it must be."""
+    """The figures of the last line, the lines before it, and every sentence about what is not as it must be.
+
+    `timeline` is for who looks for the cause: every fault as it was, and all that is known of a wrong verdict.
+    """
 
     records: int
     worker_kills: int
@@ -54,6 +57,7 @@ class Outcome:
     doubled: int
     allowed: int
     lines: list[str] = field(default_factory=list)
+    timeline: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -100,6 +104,7 @@ def judge(seen: Evidence, planned: Sequence[Fault], duration: float) -> Outcome:
     ]
     outcome.problems += _share(seen, duration)
     outcome.lines = _lines(seen, happened)
+    outcome.timeline = [*_timeline(seen), *(line for one in wrong[:SHOWN] for line in _history(one, seen))]
     return outcome
 
 
@@ -131,10 +136,10 @@ def _share(seen: Evidence, duration: float) -> list[str]:
     if duration < DEFINITE_FROM_S:
         kinds = {probe.kind for probe in verdicts}
         return [f"no verdict was {kind}" for kind in ("ALLOWED", "SUPPRESSED") if kind not in kinds]
-    definite, total = report.definite(_probes_from(seen), seen.breaker.broken)
-    if definite < DEFINITE_SHARE * total:
-        return [f"outside faults and their recovery only {definite} of {total} verdicts were definite"]
-    return [] if total else ["no verdict was given outside faults and their recovery"]
+    outside = report.outside(_probes_from(seen), seen.breaker.broken)
+    if report.definite(outside) < DEFINITE_SHARE * len(outside):
+        return [f"outside faults and their recovery only {_definite(outside)} were definite"]
+    return [] if outside else ["no verdict was given outside faults and their recovery"]
 
 
 def _probes_from(seen: Evidence) -> list[Probe]:
@@ -145,25 +150,46 @@ def _probes_from(seen: Evidence) -> list[Probe]:
 def _lines(seen: Evidence, happened: Counter[str]) -> list[str]:
     verdicts, crew = _probes_from(seen), seen.crew
     broken = sorted(seen.breaker.broken, key=lambda one: one.began)
-    inside = report.definite(verdicts)
-    outside = report.definite(verdicts, broken)
-    changes = len(seen.changed)
+    outside = report.outside(verdicts, broken)
     return [
-        *(
-            f"{one.began - seen.faults_from:7.1f} - {one.ended - seen.faults_from:.1f} s  {one.kind}: {one.note}"
-            for one in broken
-        ),
-        "",
         *report.recovery_lines(report.recoveries(verdicts, broken)),
         "",
         f"faults: {', '.join(f'{kind} {count}' for kind, count in sorted(happened.items()))}",
-        f"ledger: {len(seen.ledger)} keywords, {changes} changes, {len(seen.members)} patients opted out at the end",
+        f"ledger: {len(seen.ledger)} keywords, {len(seen.changed)} changes, {len(seen.members)} patients opted out",
         _queue(seen.probes),
-        f"definite verdicts: {_percent(outside)} outside faults and their recovery, {_percent(inside)} of all",
+        f"definite verdicts: {_definite(outside)} outside faults and their recovery, {_definite(verdicts)} in all",
         f"UNKNOWN because: {report.reasons(verdicts)}",
         f"workers: {crew.starts} started, {crew.clean} ended cleanly when asked",
         *(f"  {count} x {sentence}" for sentence, count in crew.sentences().items()),
     ]
+
+
+def _timeline(seen: Evidence) -> list[str]:
+    """Return each fault and each stretch of UNKNOWN verdicts with its times since faults began, in s."""
+    spans = [(one.began, one.ended, f"{one.kind}: {one.note}") for one in seen.breaker.broken]
+    spans += [(start, end, f"    UNKNOWN: {why}") for start, end, why in report.stretches(_probes_from(seen))]
+    spans += [(end.at, end.at, f"a worker ended, {end.code}: {end.sentence} ({end.log})") for end in seen.crew.ends]
+    spans += [(start, end, "  may be UNKNOWN") for start, end in report.windows(seen.breaker.broken)]
+    zero = seen.faults_from
+    return [f"{began - zero:8.1f} - {ended - zero:<8.1f}{what}" for began, ended, what in sorted(spans)]
+
+
+def _history(one: checker.Wrong, seen: Evidence) -> list[str]:
+    """Return all that is known of the patient of a wrong verdict, in the order of time, but for the number."""
+    patient, zero = one.probe.patient, seen.faults_from
+    moments = [
+        (t.sent, f"sent {'STOP' if t.out else 'START'} dated {t.at}, to {t.place}")
+        for t in seen.texts
+        if t.patient == patient
+    ]
+    moments += [
+        (t.seen, f"told {'OPTED_OUT' if t.out else 'OPTED_IN'} dated {t.at}") for t in seen.told if t.patient == patient
+    ]
+    for p in seen.probes.verdicts:
+        if p.patient == patient:
+            mark = " <== WRONG" if p is one.probe else ""
+            moments.append((p.began, f"asked '{p.guard}': {p.kind} {p.reason} at {p.ended - zero:.3f}{mark}"))
+    return [f"a patient of {patient[0]}", *(f"{when - zero:10.3f}  {what}" for when, what in sorted(moments))]
 
 
 def _queue(queue: Probes) -> str:
@@ -173,6 +199,5 @@ def _queue(queue: Probes) -> str:
     )
 
 
-def _percent(share: tuple[int, int]) -> str:
-    definite, total = share
-    return f"{definite / total:.2%} of {total}" if total else "none given"
+def _definite(probes: Sequence[Probe]) -> str:
+    return f"{report.definite(probes) / len(probes):.2%} of {len(probes)}" if probes else "none of 0"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from dataclasses import dataclass
-from itertools import pairwise
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -32,36 +31,56 @@ RECOVERY_S = {
     "answers held back": 10.0,
 }
 """For so long after a fault of this kind has ended a verdict may be UNKNOWN."""
+MEETING_S = 10.0
+"""A fault of the workers makes no verdict UNKNOWN, but what it meets takes so much longer: nobody vouches meanwhile."""
 CALM_S = 2.0
 """A stretch without any UNKNOWN that ends a recovery."""
 
 
 @dataclass(frozen=True)
 class Recovery:
-    """How long after its end a fault's last UNKNOWN came; None where the next fault began before that was seen."""
+    """How long after its end a fault's last UNKNOWN came; None where another fault met it."""
 
     kind: str
     seconds: float | None
 
 
-def definite(probes: Iterable[Probe], broken: Sequence[Broken] = ()) -> tuple[int, int]:
-    """Return how many verdicts outside these faults and their stated recovery were definite, and of how many."""
-    windows = merged((one.began, one.ended + RECOVERY_S[one.kind]) for one in broken)
-    starts = [start for start, _ in windows]
-    definite_ones = total = 0
+def outside(probes: Iterable[Probe], broken: Sequence[Broken]) -> list[Probe]:
+    """Return the verdicts that were given outside these faults and their stated recovery."""
+    excused = windows(broken)
+    starts = [start for start, _ in excused]
+    found = []
     for probe in probes:
         number = bisect_right(starts, probe.ended) - 1
-        if number >= 0 and probe.began <= windows[number][1]:
-            continue
-        total += 1
-        definite_ones += probe.is_definite
-    return definite_ones, total
+        if number < 0 or probe.began > excused[number][1]:
+            found.append(probe)
+    return found
 
 
-def merged(windows: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Return the windows in order, those that meet as one."""
+def definite(probes: Iterable[Probe]) -> int:
+    """Return how many of these verdicts a sender can act on."""
+    return sum(probe.is_definite for probe in probes)
+
+
+def windows(broken: Sequence[Broken]) -> list[tuple[float, float]]:
+    """Return from when to when a verdict may be UNKNOWN: each fault with its recovery, those that meet as one.
+
+    What befalls workers is no reason by itself. Where it meets another fault it makes that one's window longer.
+    """
+    of_workers = [one for one in broken if not RECOVERY_S[one.kind]]
+    others = merged((one.began, one.ended + RECOVERY_S[one.kind]) for one in broken if RECOVERY_S[one.kind])
+    longer = merged([*others, *((one.began, one.ended + MEETING_S) for one in of_workers)])
+    found = []
+    for start, end in longer:
+        if within := [other for other, _ in others if start <= other <= end]:
+            found.append((within[0], end))
+    return found
+
+
+def merged(spans: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return the spans in order, those that meet as one."""
     found: list[tuple[float, float]] = []
-    for start, end in sorted(windows):
+    for start, end in sorted(spans):
         if found and start <= found[-1][1]:
             found[-1] = (found[-1][0], max(found[-1][1], end))
         else:
@@ -72,22 +91,20 @@ def merged(windows: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
 def recoveries(probes: Iterable[Probe], broken: Sequence[Broken]) -> list[Recovery]:
     """Return how long each fault made itself felt after its end, in the order of their beginnings."""
     unknown = sorted(probe.ended for probe in probes if not probe.is_definite)
-    order = sorted(broken, key=lambda one: one.began)
-    begins = [one.began for one in order]
-    return [Recovery(one.kind, _recovery(one, unknown, begins)) for one in order]
+    return [Recovery(one.kind, _recovery(one, unknown, broken)) for one in sorted(broken, key=lambda one: one.began)]
 
 
-def _recovery(one: Broken, unknown: Sequence[float], begins: Sequence[float]) -> float | None:
-    later = unknown[bisect_left(unknown, one.began) :]
-    after = [one.ended, *(moment for moment in later if moment > one.ended)]
+def _recovery(one: Broken, unknown: Sequence[float], broken: Sequence[Broken]) -> float | None:
+    first = bisect_left(unknown, one.began)
+    if first and unknown[first - 1] > one.began - CALM_S:
+        return None  # something else was still felt
     last = one.ended
-    for before, moment in pairwise(after):
-        if moment - before > CALM_S:
+    for moment in unknown[bisect_left(unknown, one.ended) :]:
+        if moment - last > CALM_S:
             break
         last = moment
-    following = bisect_right(begins, one.began)
-    overlapped = following < len(begins) and begins[following] < last + CALM_S
-    return None if overlapped else last - one.ended
+    met = any(other.began < last + CALM_S and other.ended > one.began - CALM_S for other in broken if other is not one)
+    return None if met else last - one.ended
 
 
 def recovery_lines(found: Sequence[Recovery]) -> list[str]:
@@ -99,6 +116,17 @@ def recovery_lines(found: Sequence[Recovery]) -> list[str]:
         figures = f"{median(alone):>8.1f}{max(alone):>8.1f}" if alone else f"{'-':>8}{'-':>8}"
         lines.append(f"{kind:24}{times:>8}{len(alone):>8}{figures}{stated:>10.0f}")
     return lines
+
+
+def stretches(probes: Iterable[Probe]) -> list[tuple[float, float, str]]:
+    """Return from when to when verdicts were UNKNOWN again and again, and for which reasons."""
+    found: list[list[Probe]] = []
+    for probe in sorted((probe for probe in probes if not probe.is_definite), key=lambda probe: probe.ended):
+        if found and probe.began - found[-1][-1].ended < CALM_S / 2:
+            found[-1].append(probe)
+        else:
+            found.append([probe])
+    return [(stretch[0].began, stretch[-1].ended, reasons(stretch)) for stretch in found]
 
 
 def reasons(probes: Iterable[Probe]) -> str:

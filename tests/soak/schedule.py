@@ -11,12 +11,17 @@ from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 LONG_S = 1800
 """The long run, which the figures below are of; a shorter one has its share of each."""
 RECORDS, WORKER_KILLS, BROKER_KILLS, REDIS_FAULTS = 100_000, 200, 20, 30
+MORE = 1.15
+"""More is planned than must be reached: a worker that is down when its turn comes cannot be killed."""
 QUIET_START_S, QUIET_END_S = 4.0, 3.0
+ALONE_SHARE = 0.4
+"""Share of the time in which one fault has everything to itself, with the seconds before and after it."""
+BEFORE_S, AFTER_S = 5.0, {"redis": 12.0, "brokers": 25.0}
 
 WORKERS = 3
 BROKERS = 3
@@ -64,62 +69,93 @@ def floors(duration: float) -> Floors:
 
 
 def schedule(seed: int, duration: float) -> list[Fault]:
-    """Return the faults of a run in the order of their times."""
-    chance = random.Random(f"{seed}/{duration}")
-    return sorted([*_workers(chance, duration), *_brokers(chance, duration), *_redis(chance, duration)])
+    """Return the faults of a run in the order of their times.
 
-
-def _slots(chance: random.Random, duration: float, count: int, spread: float) -> list[float]:
-    """Return `count` times, evenly apart but for a share `spread` of the step by which each is moved."""
-    step = (duration - QUIET_START_S - QUIET_END_S) / count
-    return [QUIET_START_S + step * (number + spread * chance.random()) for number in range(count)]
-
-
-def _workers(chance: random.Random, duration: float) -> list[Fault]:
-    """Kills in bursts of one to four, so that some of them hit a rebalance and between bursts all can recover.
-
-    Each seventh fault is a pause that outlasts the session, which makes a zombie, and some restart everybody in order.
+    Some come alone, with time to recover, so that it can be measured how long that takes; the others meet.
     """
-    kills = math.ceil(floors(duration).worker_kills * 1.1)
-    bursts: list[int] = []
-    while (left := kills - sum(bursts)) > 0:
-        bursts.append(min(left, chance.randint(1, 4)))
-    pauses, restarts = max(1, kills // 7), max(1, round(duration / 150))
-    begun: list[int | str] = [*bursts, *["worker paused"] * pauses, *["rolling restart"] * restarts]
-    chance.shuffle(begun)
-    faults = []
-    for at, what in zip(_slots(chance, duration, len(begun), 0.4), begun, strict=True):
-        if isinstance(what, int):
-            moments = sorted(chance.uniform(0, 4) for _ in range(what))
-            faults += [Fault(at + m, "workers", "worker killed", 0, chance.randrange(WORKERS)) for m in moments]
-        else:
-            seconds = chance.uniform(1, 8) if what == "worker paused" else 0.0
-            faults.append(Fault(at, "workers", what, seconds, chance.randrange(WORKERS)))
-    return faults
+    chance = random.Random(f"{seed}/{duration}")
+    redis, brokers = _redis(chance, duration), _brokers(chance, duration)
+    alone = [*redis[: len(redis) // 2], *brokers[: len(brokers) // 3]]
+    chance.shuffle(alone)
+    time = _Time(duration, alone)
+    together = [fault for fault in (*redis, *brokers) if fault not in time.alone]
+    chance.shuffle(together)
+    faults = list(time.alone.values())
+    for lane in ("redis", "brokers"):
+        mine = [fault for fault in together if fault.lane == lane]
+        times = _slots(chance, time.busy, len(mine), 0.5)
+        faults += [fault._replace(at=time.at(at)) for fault, at in zip(mine, times, strict=True)]
+    workers = _workers(chance, duration)
+    for what, at in zip(workers, _slots(chance, time.busy, len(workers), 0.4), strict=True):
+        faults += [fault._replace(at=time.at(at) + fault.at) for fault in what]
+    return sorted(faults)
+
+
+class _Time:
+    """The time of a run: windows in which one fault has everything to itself, and busy time between them."""
+
+    def __init__(self, duration: float, wanted: Sequence[Fault]) -> None:
+        whole = duration - QUIET_START_S - QUIET_END_S
+        chosen, taken = [], 0.0
+        for fault in wanted:
+            if taken + _window(fault) <= ALONE_SHARE * whole:
+                chosen.append(fault)
+                taken += _window(fault)
+        self.busy = whole - taken
+        self._piece = self.busy / (len(chosen) + 1)
+        self._windows = [_window(fault) for fault in chosen]
+        self.alone = {}
+        for number, fault in enumerate(chosen):
+            begin = QUIET_START_S + self._piece * (number + 1) + sum(self._windows[:number])
+            self.alone[fault] = fault._replace(at=begin + BEFORE_S)
+
+    def at(self, busy: float) -> float:
+        """Return the time in the run of a moment in busy time."""
+        return QUIET_START_S + busy + sum(self._windows[: int(busy / self._piece)])
+
+
+def _window(fault: Fault) -> float:
+    return BEFORE_S + fault.seconds + AFTER_S[fault.lane]
+
+
+def _slots(chance: random.Random, span: float, count: int, spread: float) -> list[float]:
+    """Return `count` moments of a span, evenly apart but for a share `spread` of the step by which each is moved."""
+    return [span / count * (number + spread * chance.random()) for number in range(count)]
+
+
+def _workers(chance: random.Random, duration: float) -> list[list[Fault]]:
+    """Return bursts of one to four kills within four seconds, so that some hit a rebalance; `at` counts from the first.
+
+    Between them come pauses, most of which outlast the session and make a zombie, and restarts of everybody in order.
+    """
+    kills = math.ceil(floors(duration).worker_kills * MORE)
+    bursts: list[list[Fault]] = []
+    while (left := kills - sum(map(len, bursts))) > 0:
+        moments = sorted(chance.uniform(0, 4) for _ in range(min(left, chance.randint(1, 4))))
+        bursts.append([Fault(at, "workers", "worker killed", 0.0, chance.randrange(WORKERS)) for at in moments])
+    bursts += [
+        [Fault(0.0, "workers", "worker paused", chance.uniform(1, 8), chance.randrange(WORKERS))]
+        for _ in range(max(1, kills // 7))
+    ]
+    bursts += [[Fault(0.0, "workers", "rolling restart")]] * max(1, round(duration / 150))
+    chance.shuffle(bursts)
+    return bursts
 
 
 def _brokers(chance: random.Random, duration: float) -> list[Fault]:
-    kills = math.ceil(floors(duration).broker_kills * 1.1)
+    kills = math.ceil(floors(duration).broker_kills * MORE)
     kinds = ["broker killed"] * kills + ["broker paused"] * (kills // 4)
     chance.shuffle(kinds)
-    times = _slots(chance, duration, len(kinds), 0.5)
-    return [
-        Fault(at, "brokers", kind, chance.uniform(2, 6), chance.randrange(BROKERS))
-        for at, kind in zip(times, kinds, strict=True)
-    ]
+    return [Fault(0.0, "brokers", kind, chance.uniform(2, 6), chance.randrange(BROKERS)) for kind in kinds]
 
 
 def _redis(chance: random.Random, duration: float) -> list[Fault]:
     """Go through all kinds again and again, each time in another order; a short run reaches some of them."""
-    count = max(math.ceil(floors(duration).redis_faults * 1.2), min(len(REDIS_KINDS), int(duration // 14)), 1)
+    count = max(math.ceil(floors(duration).redis_faults * MORE), min(len(REDIS_KINDS), int(duration // 14)), 1)
     kinds: list[str] = []
     while len(kinds) < count:
         kinds += chance.sample(REDIS_KINDS, len(REDIS_KINDS))
-    times = _slots(chance, duration, count, 0.4)
-    return [
-        Fault(at, "redis", kind, chance.uniform(1, 5), chance.randrange(2))
-        for at, kind in zip(times, kinds, strict=False)
-    ]
+    return [Fault(0.0, "redis", kind, chance.uniform(1, 5), chance.randrange(2)) for kind in kinds[:count]]
 
 
 def counts(faults: Iterable[Fault]) -> Counter[str]:

@@ -7,9 +7,8 @@ import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-import redis
+from redis import RedisError
 
-from tests.parts import available
 from tests.parts.system import System, wait_for
 from tests.soak.crew import Crew
 from tests.soak.faults import Breaker
@@ -34,14 +33,15 @@ PROGRESS_S = 10.0
 
 def say(line: str) -> None:
     """Print at once, whoever reads."""
-    print(time.strftime("%X"), line, flush=True)  # noqa: T201
+    print(line, flush=True)  # noqa: T201
 
 
 class Soak:
-    """A run of `duration` seconds of faults on this cluster, with its logs in `folder`."""
+    """A run of `duration` seconds of faults on this cluster and this Redis server, with its logs in `folder`."""
 
-    def __init__(self, kafka: KafkaCluster, folder: Path, *, seed: int, duration: float) -> None:
+    def __init__(self, kafka: KafkaCluster, redis: Path, folder: Path, *, seed: int, duration: float) -> None:
         self._kafka = kafka
+        self._redis = redis
         self._folder = folder
         self._seed = seed
         self._duration = duration
@@ -51,8 +51,7 @@ class Soak:
         """Run to the end and return what is to be thought of it."""
         planned = schedule(self._seed, self._duration)
         with ExitStack() as parts:
-            executable = available.redis_executable(available.redis_kinds()[0])
-            ground = parts.enter_context(Ground(executable, self._folder))
+            ground = parts.enter_context(Ground(self._redis, self._folder))
             system = parts.enter_context(self._system(ground))
             self._crew = parts.enter_context(Crew(system, WORKERS))
             self._listener = parts.enter_context(Listener(system))
@@ -126,5 +125,5 @@ def _settled(system: System) -> bool:
         if any(system.committed("classify", role) != system.ends(role) for role in ("inbound", "second")):
             return False
         return system.metas("applied") == system.ends("ledger") and not any(system.metas("outbox").values())
-    except redis.RedisError:
+    except RedisError:
         return False
