@@ -106,6 +106,16 @@ class Crew:
         for worker in running:
             self._ended(worker, worker.process.wait(CLEAN_END_S), asked=True)
 
+    def abort_all(self) -> None:
+        """Let every worker write down where its threads stand, and end."""
+        self._stop.set()
+        with self._lock:
+            running = [worker for worker in self._workers if worker is not None]
+            self._workers = [None] * len(self._workers)
+        for worker in running:
+            worker.process.send_signal(signal.SIGABRT)
+            worker.process.wait(CLEAN_END_S)
+
     def sentences(self) -> Counter[str]:
         """Return how often workers ended by themselves with which words."""
         return Counter(end.sentence for end in self.ends)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import sys
 import time
 from contextlib import ExitStack
@@ -72,9 +73,10 @@ class Soak:
     def _system(self, ground: Ground) -> System:
         folder = self._folder / "workers"
         folder.mkdir()
-        system = System(self._kafka.bootstrap, ground.url, "soak.", folder, buckets=BUCKETS)
+        system = System(self._kafka.bootstrap, ground.url, f"soak-{secrets.token_hex(3)}.", folder, buckets=BUCKETS)
         system.topics["second"] = f"{system.prefix}sms.inbound.second"
         system.environment["OPTOUT_INBOUND_TOPICS"] = f"{system.topics['inbound']},{system.topics['second']}"
+        system.environment["PYTHONFAULTHANDLER"] = "1"  # what a worker does when it is aborted: it says where it stands
         system.create_topics()
         return system
 
@@ -98,7 +100,8 @@ class Soak:
         try:
             wait_for("everything is read, applied and told", lambda: _settled(system), SETTLE_S)
         except AssertionError as problem:
-            self._problems.append(str(problem))
+            self._problems.append(f"{problem}; where each worker's threads stood is at the end of its log")
+            self._crew.abort_all()
         say(f"at rest {time.monotonic() - began:.1f} s after the last text was in Kafka")
         time.sleep(CALM_S)
         self._probes.__exit__()
