@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import secrets
+import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
 
     from consumer.kafka.errors import OnError
     from consumer.kafka.inbox import Inbox, Partition, Token
+
+GRACE = 5.0
+"""Seconds after a call's own timeout after which it is taken for one that will not return."""
 
 Headers = Sequence[tuple[str, str | bytes | None]]
 
@@ -190,16 +195,33 @@ class TransactionalOutbox:
                 _produce(producer, record)
             if producer.flush(self._timeout):
                 self._abandon("records were not acknowledged in time")
-            self._retrying(
-                lambda: producer.send_offsets_to_transaction(
-                    [TopicPartition(p.topic, p.number, offset) for p, offset in offsets.items()],
-                    token.group_metadata,
-                    self._timeout,
-                )
-            )
+            self._retrying(lambda: self._send_offsets(producer, offsets, token))
             self._retrying(lambda: producer.commit_transaction(self._timeout))
         except KafkaException as problem:
             self._abandon(sentence(problem), problem)
+        except TimeoutError:
+            self._producer = None  # nothing can be asked of it: its successor ends what is pending
+            raise NotPublished("the Kafka client did not come back from sending offsets") from None
+
+    def _send_offsets(self, producer: Producer, offsets: Mapping[Partition, int], token: Token) -> None:
+        """Add the offsets to the transaction. Raises TimeoutError where the client does not return.
+
+        Its own timeout does not hold while the group's coordinator is away (librdkafka issues 5456 and 5511). The
+        thread that waits in it stays, and the producer with it: to end that one would be to wait as well.
+        """
+        places = [TopicPartition(p.topic, p.number, offset) for p, offset in offsets.items()]
+        sent: Future[None] = Future()
+
+        def send() -> None:
+            try:
+                producer.send_offsets_to_transaction(places, token.group_metadata, self._timeout)
+            except BaseException as problem:  # noqa: BLE001 - it is the caller's, who waits for it
+                sent.set_exception(problem)
+            else:
+                sent.set_result(None)
+
+        threading.Thread(target=send, name="send offsets", daemon=True).start()
+        sent.result(self._timeout + GRACE)
 
     def _retrying(self, call: Callable[[], Any]) -> None:
         deadline = time.monotonic() + self._timeout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import TYPE_CHECKING, Any, cast
 
@@ -131,6 +132,26 @@ def test_changes_are_told_with_their_offset(system: System) -> None:
     publish(heir)
     each_once(system, 8)
     heir.die()
+
+
+def test_a_client_that_does_not_come_back_is_replaced(system: System) -> None:
+    """Where the client's call does not return though its time is over, another one tells the change, once."""
+    keywords(system, "STOP")
+    released = threading.Event()
+    outbox = Interrupted(system.client(), timeout=2.0)
+    outbox.before = {"send_offsets_to_transaction": once(lambda: released.wait(60))}
+    member = owner(system, outbox=outbox)
+    began = time.monotonic()
+    assert not member.publish()
+    assert time.monotonic() - began < 20
+    publish(member)
+    each_once(system, 2)
+    released.set()  # it does return at last, into a transaction that is not its own any more
+    keywords(system, "START")
+    turn(member, until=lambda: system.metas("applied") == system.ends("ledger"))
+    publish(member)
+    each_once(system, 4)
+    member.die()
 
 
 def test_heir_tells_what_the_dead_one_applied(system: System) -> None:
