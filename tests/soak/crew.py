@@ -144,7 +144,7 @@ class Crew:
             self._workers[slot], self._due[slot] = None, now + RESTART_S
 
     def _ended(self, worker: Worker, code: int, *, asked: bool) -> None:
-        if asked and code == 0:
+        if asked and code in (0, -signal.SIGTERM):  # the latter where it had not yet begun to listen
             self.clean += 1
             return
         said = [line["event"] for line in worker.log() if line.get("level") == "critical"]

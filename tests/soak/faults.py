@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from tests.soak.schedule import Fault
 
 DELAY_S = 0.15
+KILL_S = 10.0
+"""For so long a killer waits for a victim, where all workers are down."""
 
 
 class Broken(NamedTuple):
@@ -100,9 +102,12 @@ class Breaker:
                 self._ground.copy()
 
     def _kill_worker(self, fault: Fault) -> str | None:
-        for slot in range(fault.target, fault.target + WORKERS):  # one that is down already cannot be killed
-            if self._crew.kill(slot % WORKERS):
-                return f"worker {slot % WORKERS}"
+        until = time.monotonic() + KILL_S
+        while time.monotonic() < until:  # one that is down already cannot be killed
+            for slot in range(fault.target, fault.target + WORKERS):
+                if self._crew.kill(slot % WORKERS):
+                    return f"worker {slot % WORKERS}"
+            self._stop.wait(0.1)
         return None
 
     def _pause_worker(self, fault: Fault) -> str | None:
