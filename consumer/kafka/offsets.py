@@ -62,7 +62,11 @@ class Offsets:
         futures = self._admin.list_offsets(
             asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=self._timeout
         )
-        return {Partition(tp.topic, tp.partition): int(self._result(future).offset) for tp, future in futures.items()}
+        found = {Partition(tp.topic, tp.partition): int(self._result(future).offset) for tp, future in futures.items()}
+        for (topic, number), offset in found.items():
+            if offset < 0:  # a broker that comes back may answer without one, and each position would have reached it
+                raise OffsetsUnavailable(f"{topic} [{number}]: Kafka answers without an offset")
+        return found
 
     def classified(self, partitions: Sequence[Partition], note: str) -> Mapping[Partition, int | None]:
         """Return the offsets that the classifiers have committed; None where there is none, or one with another note.
