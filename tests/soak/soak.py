@@ -8,8 +8,10 @@ import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+from confluent_kafka import KafkaException
 from redis import RedisError
 
+from tests.parts.kafka import wait_until
 from tests.parts.system import System, wait_for
 from tests.soak.crew import Crew
 from tests.soak.faults import Breaker
@@ -78,6 +80,7 @@ class Soak:
         system.environment["OPTOUT_INBOUND_TOPICS"] = f"{system.topics['inbound']},{system.topics['second']}"
         system.environment["PYTHONFAULTHANDLER"] = "1"  # what a worker does when it is aborted: it says where it stands
         system.create_topics()
+        wait_until(lambda: bool(system.ends("changed")), "the topic of the changes has leaders", READY_S)
         return system
 
     def _go_on(self) -> None:
@@ -128,5 +131,5 @@ def _settled(system: System) -> bool:
         if any(system.committed("classify", role) != system.ends(role) for role in ("inbound", "second")):
             return False
         return system.metas("applied") == system.ends("ledger") and not any(system.metas("outbox").values())
-    except RedisError:
+    except (RedisError, KafkaException):  # not now
         return False
