@@ -70,11 +70,11 @@ class Crew:
     def kill(self, slot: int) -> bool:
         """SIGKILL; False if it was not running."""
         with self._lock:
-            worker, self._workers[slot] = self._workers[slot], None
-            self._due[slot] = time.monotonic() + RESTART_S
+            worker = self._workers[slot]
             if worker is None or worker.process.poll() is not None:
                 return False
             worker.kill()
+            self._workers[slot], self._due[slot] = None, time.monotonic() + RESTART_S
             return True
 
     def pause(self, slot: int) -> bool:
