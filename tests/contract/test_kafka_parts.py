@@ -304,6 +304,7 @@ class Promises:
         kit.append(topic, 0, b"0", b"1")
         assert (asked.ends([zero]), asked.starts([zero])) == ({zero: 2}, {zero: 0})
         assert first.inbox.first_offset(zero, 5.0) == 0
+        kit.until(lambda: first.inbox.known_end(zero) == 2, first)
         kit.add_partition(topic, 2)
         kit.until(lambda: sorted(asked.partitions([topic])) == [zero, one])
         kit.until(lambda: first.owned == {0, 1}, first)

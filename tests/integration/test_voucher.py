@@ -173,7 +173,7 @@ def test_no_stop_slips_in_between_two_questions(bench: Bench, monkeypatch: pytes
         if left == 0 and pending:
             pending.pop()()
 
-    questions = dict.fromkeys(("server", "metas", "audit", "partitions", "classified", "starts", "ends"), asked)
+    questions = dict.fromkeys(("servers", "metas", "audit", "partitions", "classified", "starts", "ends"), asked)
     bench.view = Watched(bench.plain_view, after=questions)
     bench.offsets = Watched(offsets(bench.system), after=questions)
     bench.voucher = bench.new_voucher()

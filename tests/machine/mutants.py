@@ -61,7 +61,7 @@ MUTANTS = {
             (
                 Publisher,
                 "_publish",
-                (("self._outbox.publish(", "self._view.trim(offsets)\n        self._outbox.publish("),),
+                (("    try:\n", "    self._view.trim(offsets)\n        try:\n"),),
             ),
         )
     ),
@@ -75,7 +75,7 @@ MUTANTS = {
                 "_publish",
                 (
                     ("if offsets and self._inbox.token is token:", "if offsets:"),
-                    ("}, token\n", "}, self._inbox.token\n"),
+                    ("positions, token)", "positions, self._inbox.token)"),
                 ),
             ),
         )
@@ -83,21 +83,27 @@ MUTANTS = {
     "vouch without identity": Mutant(scripts=(("vouch", "or run ~= ARGV[3] or replication ~= ARGV[4] then", "then"),)),
     "vouch without epoch": Mutant(scripts=(("vouch", "m[2] ~= ARGV[2] or run", "run"),)),
     "vouch without end": Mutant(scripts=(("vouch", "if tonumber(m[3]) < tonumber(ARGV[5])", "if false"),)),
-    "vouch without count": Mutant(methods=((Voucher, "_audit", (("audit.status is Status.DAMAGED", "False"),)),)),
+    "vouch without count": Mutant(methods=((Voucher, "_is_whole", (("audit.status is Status.DAMAGED", "False"),)),)),
     "inbound read after the ledger's end": Mutant(
         methods=(
             (
                 Voucher,
                 "vouch",
                 (
-                    ("    fresh = self._time(server)\n", ""),
-                    ("    missing =", "    fresh = self._time(server)\n    missing ="),
+                    ("    times = self._times(servers.values())\n", ""),
+                    ("    statuses: ", "    times = self._times(servers.values())\n    statuses: "),
                 ),
             ),
         )
     ),
     "commit before acknowledged": Mutant(
-        methods=((Classifier, "commit", (("if moved and self._producer.flush(FLUSH_SECONDS):", "if moved:"),)),)
+        methods=(
+            (
+                Classifier,
+                "commit",
+                (("(self._producer.flush(FLUSH_SECONDS) and self._commit(moved))", "self._commit(moved)"),),
+            ),
+        )
     ),
     "guard without marker": Mutant(
         methods=(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from consumer.domain.buckets import bucket_prefix, meta_key
 from consumer.guard import Guard, VerdictKind
+from consumer.nodes import OneNode
 from tests.parts import oracle
 from tests.parts.system import TOPICS
 
@@ -51,7 +52,7 @@ class Truth:
         prefixes = [bucket_prefix(bucket, len(self._buckets)) for bucket in self._buckets]
         self._metas = [("HMGET", meta_key(prefix), "applied", "epoch") for prefix in prefixes]
         self._client = _Foreseen(servers)
-        self._guard = Guard(cast("redis.Redis", self._client), buckets=len(self._buckets), max_staleness=None)
+        self._guard = Guard(OneNode(cast("redis.Redis", self._client)), buckets=len(self._buckets), max_staleness=None)
         for location in locations:
             self._guard.check_many(location, NUMBERS)
 

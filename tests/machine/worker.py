@@ -20,7 +20,7 @@ from consumer.suppression.view import View
 from consumer.voucher import Voucher
 from tests.machine.servers import Client
 from tests.parts.fake_kafka import Admin
-from tests.parts.system import TOPICS, Rounds
+from tests.parts.system import TOPICS, Ops, Rounds
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
@@ -43,6 +43,7 @@ class Worker:
     def __init__(self, broker: Broker, servers: Servers, codec: Codec, ledger: Ledger) -> None:
         self.broker = broker
         self.logger = CapturingLogger()
+        self.ops = Ops(self.logger)
         self.alive = True
         self.zombie = False
         log = cast("FilteringBoundLogger", self.logger)
@@ -64,7 +65,14 @@ class Worker:
             now=lambda: self.broker.clock.now_ms,
         )
         self.ledger_producer = LedgerProducer({}, lambda *_: None)
-        self.classifier = Classifier(intake=intake, producer=self.ledger_producer, ledger_id=ledger.topic_id, log=log)
+        self.classifier = Classifier(
+            intake=intake,
+            producer=self.ledger_producer,
+            ledger_id=ledger.topic_id,
+            metrics=self.ops.metrics,
+            health=self.ops.health,
+            log=log,
+        )
         self.inbound = Inbox({"group.id": CLASSIFIERS}, lambda *_: None)
         self.inbound.subscribe([TOPICS["inbound"]], self.classifier)
         self.classifier.run(self.inbound, Rounds(0))
@@ -79,6 +87,7 @@ class Worker:
             outbox=TransactionalOutbox({}),
             render=changes.records,
             ledger=ledger.topic,
+            **self.ops.everywhere(),
             log=log,
         )
         self.voucher = Voucher(
@@ -89,6 +98,8 @@ class Worker:
             inbound=[TOPICS["inbound"]],
             published=self.publisher.published,
             topic_id=lambda: ledger.topic_id,
+            unsafe=list,
+            **self.ops.everywhere(),
             log=log,
         )
         self.applier = Applier(
@@ -98,6 +109,7 @@ class Worker:
             notice_publisher=self.publisher.notice,
             take_doubts=self.voucher.take_doubts,
             wake_voucher=self.voucher.wake,
+            **self.ops.everywhere(),
             log=log,
         )
         self.inbox.subscribe([ledger.topic], self.applier)

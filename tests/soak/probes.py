@@ -61,24 +61,24 @@ class Probes:
         for thread in self._threads:
             thread.join(10)
 
-    def _guard(self, limit: float | None) -> Guard:
+    def _guard(self, limit: float | None) -> tuple[Guard, redis.Redis]:
         client = redis.Redis.from_url(
             self._url,
             socket_timeout=TIMEOUT_S,
             socket_connect_timeout=TIMEOUT_S,
             retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
         )
-        return Guard(client, buckets=self._buckets, max_staleness=limit)
+        return Guard(client, buckets=self._buckets, max_staleness=limit), client
 
     def _ask(self, name: str, limit: float | None) -> None:
         chance = random.Random(f"{self._seed}/{name}")
-        guard = self._guard(limit)
+        guard, client = self._guard(limit)
         while not self._stop.wait(PAUSE_S):
             if name == "fresh connection":
-                guard = self._guard(limit)
+                guard, client = self._guard(limit)
             self._probe(guard, name, limit, self._somebody(chance))
             if name == "fresh connection":
-                guard._client.close()
+                client.close()
 
     def _somebody(self, chance: random.Random) -> Subscription:
         recent = list(self._traffic.recent)
@@ -94,7 +94,7 @@ class Probes:
     def _queue(self) -> None:
         """Ask, hold for seconds, ask again, and send only then; some patients text STOP meanwhile."""
         chance = random.Random(f"{self._seed}/queue")
-        guard = self._guard(LIMIT_S)
+        guard, _ = self._guard(LIMIT_S)
         held: list[tuple[float, Subscription, bool]] = []
         while not self._stop.wait(QUEUE_EVERY_S):
             patient = chance.choice(self._everybody)

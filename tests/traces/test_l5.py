@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from tests.integration.test_voucher import Bench
 
-QUESTIONS = ("server", "metas", "audit", "partitions", "classified", "starts", "ends")
+QUESTIONS = ("servers", "metas", "audit", "partitions", "classified", "starts", "ends")
 
 
 def now() -> int:

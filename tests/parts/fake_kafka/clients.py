@@ -150,7 +150,9 @@ class Consumer:
             raise failure(KafkaError._TIMED_OUT, retriable=True)
         return [TopicPartition(*place, *self._group.committed.get(place, (-1001, ""))) for place in places]
 
-    def get_watermark_offsets(self, asked: TopicPartition, timeout: float) -> tuple[int, int]:
+    def get_watermark_offsets(
+        self, asked: TopicPartition, timeout: float = 0, *, cached: bool = False
+    ) -> tuple[int, int]:
         log = self._broker.log(Place(asked.topic, asked.partition))
         return log.start, log.end
 
