@@ -397,7 +397,8 @@ def _apply(  # noqa: PLR0917 - what the root has at hand
             stop.set()
             voucher.wake()
             # What the publisher took is sent under our membership, so the group is left last; it has half the time.
-            beside.join(time.monotonic() + settings.shutdown_seconds / 2)
+            if not beside.join(time.monotonic() + settings.shutdown_seconds / 2):
+                log.warning("a part did not end in time: what it had begun is taken up by the next owner")
             inbox.close()
         if beside.failed:
             raise worker.PartFailed("a part of this stage failed, see above")
