@@ -9,15 +9,13 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from consumer.catching_up import CatchingUp
 from consumer.continuity import Continuity
 from consumer.domain.subscription import Decision
-from consumer.kafka.inbox import Partition
-from consumer.ledger import StoppedBucket
 from consumer.ops.complaints import Complaints
+from consumer.reading import Reading, by_bucket
 from consumer.suppression.scripts import ViewUnavailable
 from consumer.suppression.view import MOST_RECORDS, Batch, Status
 from consumer.wire.errors import SchemaSourceUnavailable
@@ -28,56 +26,22 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
-    from consumer.domain.bucket import Entry
-    from consumer.kafka.inbox import Inbox, Message
+    from consumer.kafka.inbox import Inbox, Message, Partition
     from consumer.ledger import Ledger
     from consumer.ops.health import Health
     from consumer.ops.losses import Losses
     from consumer.ops.metrics import Metrics
+    from consumer.reading import Part
     from consumer.suppression.view import Applied, Meta, Server, View
 
 PART = "apply"
 MOST_WAITING = 100_000
 """Changes in a bucket's outbox above which it is not applied to until the publisher has caught up."""
-GAP_SECONDS = 10.0
-"""Seconds after which a record that does not come is taken to be missing."""
 ASK_AGAIN = 0.5
 """Seconds before Redis is asked again after it could not answer."""
 LOOK_EVERY = 0.2
 """Seconds after which it is looked again who is far behind."""
 AWAY = ViewUnavailable("their part of Redis is away")
-
-
-@dataclass(slots=True)
-class _Reading:
-    """One bucket that is ours: the offset to go on at, and why it stands still, if it does."""
-
-    position: int
-    seek: bool = False
-    unknown: bool = False
-    """Whether Redis has not said yet where it stands."""
-    stopped: str | None = None
-    full: bool = False
-    away: bool = False
-    astray_since: float | None = None
-
-    def go_to(self, position: int) -> None:
-        """Go on at another offset. What stopped the bucket stops it again when reading gets there."""
-        if position != self.position:
-            self.stopped = None
-        self.position, self.seek = position, True
-
-
-@dataclass(slots=True)
-class _Part:
-    """What one read brought for one bucket."""
-
-    position: int
-    entries: list[Entry] = field(default_factory=list)
-
-    @property
-    def end(self) -> int:
-        return self.entries[-1].offset + 1
 
 
 class Applier:
@@ -110,7 +74,7 @@ class Applier:
         self._most_waiting = most_waiting
         self._log = log
         self._complaints = Complaints(log)
-        self._reading: dict[Partition, _Reading] = {}
+        self._reading: dict[Partition, Reading] = {}
         self._paused: set[Partition] = set()
         self._continuity = Continuity(losses, metrics, log)
         self._told: dict[int, int] = {}
@@ -128,7 +92,7 @@ class Applier:
             starts = self._positions(partitions)
         except ViewUnavailable as found:
             problem, servers = found, {}
-        self._reading.update({p: _Reading(starts.get(p, 0), unknown=p not in starts) for p in partitions})
+        self._reading.update({p: Reading(starts.get(p, 0), unknown=p not in starts) for p in partitions})
         self._leave([partition for partition in partitions if partition not in starts], problem)
         self._continuity.took_over({p.number: start for p, start in starts.items()})
         self._meet(servers)
@@ -213,7 +177,7 @@ class Applier:
         )
 
     def _held(self) -> set[Partition]:
-        stand_still = {p for p, reading in self._reading.items() if reading.away or reading.stopped or reading.full}
+        stand_still = {partition for partition, reading in self._reading.items() if reading.stands_still}
         return stand_still | (self._waiting & self._reading.keys())
 
     def _look_at_ends(self, inbox: Inbox) -> None:
@@ -224,7 +188,7 @@ class Applier:
         left = {}
         for partition, reading in self._reading.items():
             end = inbox.known_end(partition)
-            if end is not None and not (reading.away or reading.stopped or reading.full):
+            if end is not None and not reading.stands_still:
                 left[partition] = max(0, end - reading.position)
         self._waiting = self._catching_up.waiting(left)
 
@@ -237,7 +201,7 @@ class Applier:
         """Apply what was read, after looking at the buckets that the voucher doubts."""
         try:
             self._look_at_doubted()
-            parts = self._parts(messages)
+            parts = by_bucket(messages, self._reading, self._ledger, self._log)
             if parts:
                 self._apply(parts)
             if self._continuity.broken:
@@ -250,53 +214,7 @@ class Applier:
             for reading in self._reading.values():
                 reading.seek = True  # what was read is dropped, and read again
 
-    def _parts(self, messages: Sequence[Message]) -> dict[Partition, _Part]:
-        """Sort the messages into buckets, dropping what was fetched before a seek."""
-        parts: dict[Partition, _Part] = {}
-        for message in messages:
-            topic, number, offset = message.topic(), message.partition(), message.offset()
-            assert topic is not None and number is not None and offset is not None  # noqa: PT018 - an error has none
-            partition = Partition(topic, number)
-            reading = self._reading.get(partition)
-            if reading is None or reading.stopped or reading.away:
-                continue  # away: fetched before the pause, to be read again
-            part = parts.get(partition)
-            if offset != (part.end if part else reading.position):
-                self._astray(partition, reading, offset, late=part is not None)
-                continue
-            reading.astray_since = None
-            try:
-                entry = self._ledger.entry(message.value(), number, offset)
-            except StoppedBucket as problem:
-                reading.stopped = str(problem)
-                self._log.error(reading.stopped, bucket=number, offset=offset)
-                continue
-            if part is None:
-                part = parts[partition] = _Part(offset)
-            part.entries.append(entry)
-        return parts
-
-    def _astray(self, partition: Partition, reading: _Reading, offset: int, *, late: bool) -> None:
-        """Drop a message that is not the next one: most often it was fetched before a seek. Ask for the next one again.
-
-        One that does not come at all is missing in the ledger: somebody wrote to it who must not.
-        """
-        if offset < reading.position:
-            return
-        reading.seek = True
-        if late:
-            return
-        now = time.monotonic()
-        if reading.astray_since is None:
-            reading.astray_since = now
-        if now - reading.astray_since > GAP_SECONDS:
-            reading.stopped = (
-                f"{partition.topic} [{partition.number}] has no record at offset {reading.position} and the next is at "
-                f"{offset}: it was written to in transactions, or compacted; see docs/ARCHITECTURE.md, L1"
-            )
-            self._log.error(reading.stopped, bucket=partition.number, offset=offset)
-
-    def _apply(self, parts: Mapping[Partition, _Part]) -> None:
+    def _apply(self, parts: Mapping[Partition, Part]) -> None:
         began = time.monotonic()
         batches = [
             Batch(p.number, part.position, part.end, part.entries, self._published(p.number))

@@ -13,6 +13,7 @@ from confluent_kafka import Producer
 from fastavro import schemaless_writer
 
 from consumer import applier as module
+from consumer import reading
 from consumer.domain.events import KeywordRecord
 from consumer.wire.records import to_datum
 from tests.parts import oracle
@@ -227,7 +228,7 @@ def test_foreign_record_stops_its_bucket_only(system: System, what: str) -> None
 
 def test_ledger_that_was_written_in_transactions_is_not_jumped(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where an offset of the ledger has no record, its bucket stops in words instead of guessing; the others go on."""
-    monkeypatch.setattr(module, "GAP_SECONDS", 0.5)
+    monkeypatch.setattr(reading, "GAP_SECONDS", 0.5)
     system.append((HERE, PATIENT, "STOP"))
     foreign = Producer({"bootstrap.servers": system.bootstrap, "transactional.id": system.prefix})
     foreign.init_transactions(10)
