@@ -56,9 +56,10 @@ class Losses:
     def fell(self, kind: Loss, falls: Mapping[int, Fall], **facts: object) -> None:
         """Name a loss of which these buckets have to be read again from where they stand now."""
         with self._lock:
-            for known in self._open:  # what falls again is counted from its last fall
+            for known in self._open:  # what falls again is counted from its last fall; a state lasts until it is over
                 for bucket in falls:
-                    known.buckets.pop(bucket, None)
+                    if known.buckets.get(bucket, -1) >= 0:
+                        del known.buckets[bucket]
             self._open = [known for known in self._open if known.buckets]
             self._open.append(_Open(kind, time.monotonic(), {b: fall.now for b, fall in falls.items()}, len(falls)))
         self._metrics.count_loss(kind)

@@ -56,8 +56,9 @@ def test_a_stop_that_nobody_could_be_named_for(system: System) -> None:
     listed = system.run("dead-letters", "list").stdout
     assert "2 opt-outs that nobody can be named for (unattributable-opt-out)" in listed
     assert worker.stop() == 0
-    (said,) = (line for line in worker.log() if "nobody can be named for" in line["event"])
-    assert (said["level"], said["count"], len(said["where"])) == ("error", 2, 2)
+    said = [line for line in worker.log() if "nobody can be named for" in line["event"]]
+    assert {line["level"] for line in said} == {"error"}
+    assert sum(line["count"] for line in said) == sum(len(line["where"]) for line in said) == 2
     system.start_worker(OPTOUT_REGION="GB")
     system.send([inbound("loc-2", BRITISH, "START")])
     wait_for("read", system.settled)

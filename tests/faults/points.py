@@ -111,7 +111,7 @@ STEPS: Mapping[str, Step] = {
         Step("replay-after-apply", "apply", f"{VIEW}:View.apply", When.AFTER, _Replaying(), flush=True, most=2),
         Step("publish-after-take", "publish", f"{VIEW}:View.take", When.AFTER),
         Step("publish-after-produce", "publish", f"{PRODUCERS}:Producer.flush", When.AFTER),
-        Step("publish-after-offsets", "publish", f"{PRODUCERS}:Producer.send_offsets_to_transaction", When.AFTER),
+        Step("publish-after-offsets", "publish", f"{PRODUCERS}:TransactionalOutbox._send_offsets", When.AFTER),
         Step("publish-in-commit", "publish", f"{PRODUCERS}:Producer.commit_transaction", When.DURING),
         Step("publish-before-trim", "publish", f"{PRODUCERS}:Producer.commit_transaction", When.AFTER),
         Step("publish-after-trim", "publish", f"{VIEW}:View.trim", When.AFTER),

@@ -71,6 +71,7 @@ def test_a_topic_that_nobody_reads(system: System) -> None:
     Kafka(system.bootstrap).create_topic(second, 2)
     both = f"{system.topics['inbound']},{second}"
     system.start_worker("--only", "classify")
+    wait_for("classified", lambda: system.committed("classify", "inbound") == system.ends("inbound"))
     applier = system.start_worker("--only", "apply", OPTOUT_INBOUND_TOPICS=both)
     wait_for("said", lambda: any("freshness is held back" in event for event in applier.events()))
     (line,) = [line for line in applier.log() if "freshness is held back" in line["event"]][:1]
