@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
 
     from tests.faults.texts import Text
     from tests.parts.system import System
+
+
+VISIBLE_SECONDS = 20.0
+"""Longer than the broker lets a transaction stand open that nobody ends."""
 
 
 @dataclass
@@ -67,6 +72,7 @@ def judge(outcome: Outcome, system: System, sent: list[Text]) -> None:
     ledger = system.read("ledger")
     changes = oracle.changes_of(ledger)
     _texts(outcome, ledger, sent)
+    _await_visible(system, len(changes))
     _once(outcome, changes, oracle.told(system.read("changed")))
     _confirmed(outcome, system, changes)
     _members(outcome, system, changes, sent)
@@ -77,6 +83,18 @@ def judge(outcome: Outcome, system: System, sent: list[Text]) -> None:
         outcome.wrong.append("the outbox is not empty")
     if dead := len(system.read("dead")):
         outcome.wrong.append(f"{dead} dead letters")
+
+
+def _await_visible(system: System, changes: int) -> None:
+    """Wait for a while until so many changes and confirmations can be read.
+
+    What is committed behind a transaction that a dead worker left open is hidden until the broker ends that one.
+    """
+    deadline = time.monotonic() + VISIBLE_SECONDS
+    while time.monotonic() < deadline:
+        if min(len(system.read("changed")), len(system.read("confirmations"))) >= changes:
+            return
+        time.sleep(0.5)
 
 
 def _texts(outcome: Outcome, ledger: Iterable[oracle.Written], sent: list[Text]) -> None:
