@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, suppress
 from typing import TYPE_CHECKING, Any, cast
 
 import redis
-from confluent_kafka import Consumer, IsolationLevel, Producer, TopicPartition
+from confluent_kafka import Consumer, IsolationLevel, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -221,6 +221,14 @@ class System(AbstractContextManager["System"]):
                 member.die()
         for stranger in self._strangers.values():
             stranger.close()
+        self._remove_topics()
+
+    def _remove_topics(self) -> None:
+        """Take the topics away: a small cluster that is left with thousands of partitions gives new ones no leaders."""
+        with suppress(KafkaException, TimeoutError):  # its brokers may be stopped
+            ours = [name for name in self.admin.list_topics(timeout=5).topics if name.startswith(self.prefix)]
+            for done in self.admin.delete_topics(ours, request_timeout=5).values() if ours else ():
+                done.exception(6)
 
     def run(self, *arguments: str, stdin: str = "", **settings: str) -> subprocess.CompletedProcess[str]:
         """Run a command to its end, under these settings."""
