@@ -105,11 +105,10 @@ class Watch:
 class Losses:
     """One deployment, and what is done to its Redis."""
 
-    def __init__(self, system: System, server: RedisServer, forwarder: Forwarder, load: Load, watch: Watch) -> None:
+    def __init__(self, system: System, server: RedisServer, forwarder: Forwarder, watch: Watch) -> None:
         self.system = system
         self.server = server
         self.forwarder = forwarder
-        self._load = load
         self._watch = watch
 
     def tell(self, name: str, lose: Callable[[], object]) -> None:
@@ -224,7 +223,7 @@ def main(subscriptions: int, lag: float) -> None:
         )
         wait_for("all is applied and told", lambda: system.settled(), SETTLED_S)  # noqa: PLW0108 - asked each time
         load, watch = Load(system), Watch(system, number)
-        losses = Losses(system, server, forwarder, load, watch)
+        losses = Losses(system, server, forwarder, watch)
         wrong = 0
         with load.flowing(), watch.awake():
             wait_for("vouched", lambda: losses._healed(time.monotonic() - 3), 60)  # noqa: SLF001
@@ -234,10 +233,10 @@ def main(subscriptions: int, lag: float) -> None:
             time.sleep(lag)
             losses.tell(f"a backup of {lag:.0f} s ago in its place", restore)
             wrong += losses.wrong()
-            with lagging_replica(losses, folder / "replica", lag) as promote:
-                losses.tell(f"failed over to a replica that lacks {lag:.0f} s of writes", promote)
-                wrong += losses.wrong()
-                wait_for("settled", system.settled, SETTLED_S)
+            promote = stack.enter_context(lagging_replica(losses, folder / "replica", lag))
+            losses.tell(f"failed over to a replica that lacks {lag:.0f} s of writes", promote)
+            wrong += losses.wrong()
+        wait_for("settled", system.settled, SETTLED_S)
         expected = {(location, number) for location in locations} | {
             (f"loc-{n % 500}", f"+1202{n:07}") for n in range(subscriptions)
         }

@@ -204,8 +204,9 @@ class Applier:
             parts = by_bucket(messages, self._reading, self._ledger, self._log)
             if parts:
                 self._apply(parts)
-            if self._continuity.broken:
-                self._meet(self._view.servers([p.number for p, reading in self._reading.items() if not reading.away]))
+            there = [p.number for p, reading in self._reading.items() if not reading.away]
+            if there and self._continuity.broken:
+                self._meet(self._view.servers(there))
         except ViewUnavailable as problem:
             self._leave(list(self._reading), problem)
         except SchemaSourceUnavailable as problem:
@@ -223,9 +224,11 @@ class Applier:
         results = self._view.apply(batches)
         decided: Counter[Decision] = Counter()
         replayed, noticed = 0, []
+        gone: dict[str, tuple[ViewUnavailable, list[Partition]]] = {}
         for (partition, part), applied in zip(parts.items(), results, strict=True):
             if not self._go_on(partition, part.end, applied):
-                self._leave([partition], applied.problem or AWAY)
+                problem = applied.problem or AWAY
+                gone.setdefault(str(problem), (problem, []))[1].append(partition)
             self._catching_up.applied(partition, len(applied.decisions))
             # What was told already is a replay: nothing new, whatever it decides.
             told = max(self._published(partition.number), self._told.get(partition.number, 0))
@@ -234,6 +237,8 @@ class Applier:
             replayed += len(applied.decisions) - counts.total()
             if counts[Decision.CHANGED]:
                 noticed.append(partition.number)
+        for problem, partitions in gone.values():  # one line in the log for all that went with one server
+            self._leave(partitions, problem)
         self._metrics.count_applied({decision.value: count for decision, count in decided.items()})
         self._metrics.replayed.inc(replayed)
         if noticed:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from consumer import app
 from consumer.domain.events import Status
 from consumer.domain.subscription import Decision, decide
+from consumer.domain.words import printable
 from consumer.kafka.inbox import CommittedReader, Partition
 from consumer.kafka.reader import Reader
 from consumer.ledger import StoppedBucket
@@ -347,7 +348,7 @@ class Differences:
 
     def in_words(self, difference: Difference) -> str:
         """Return a difference as a line for a person."""
-        location = "".join(c if c.isprintable() else "?" for c in difference.location_id or "")
+        location = printable(difference.location_id or "")
         who = " ".join(filter(None, (difference.kind, location, self._patient(difference.digits))))
         return f"[{difference.bucket}] {who}: {difference.what}"
 
