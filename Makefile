@@ -6,6 +6,8 @@
 PYTHON :=
 # Options for pytest, or for the bench: make test ARGS="-k guard"
 ARGS :=
+# All tests run in two processes, each with a Kafka of its own: they wait more than they compute
+ALL := -n 2 --dist loadfile
 # make bench QUICK=1: fewer messages, fewer repetitions
 QUICK :=
 # make crash-matrix SEEDS=1: how many runs of each step and fault
@@ -46,14 +48,14 @@ demo: $(COMPLETE) ## Show a day at three practices on this machine, with nothing
 	$(BIN)/optout demo
 
 test: $(COMPLETE) ## Run all tests, on real Kafka and Redis, e.g. make test ARGS="-k guard"
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(or $(ARGS),$(ALL))
 
 check: $(COMPLETE) ## Everything that CI checks: format, lint, types, import rules, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(or $(ARGS),$(ALL))
 
 bench: $(COMPLETE) ## Measure the raw Kafka client and the worker in turns; QUICK=1 takes a minute
 	$(BIN)/python -m bench.yardstick $(if $(QUICK),--quick) $(ARGS)

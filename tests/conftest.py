@@ -15,6 +15,8 @@ from tests.parts.redis_cluster import RedisCluster
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping
 
+    from xdist.workermanage import WorkerController
+
     from tests.parts.redis import MakeRedis
 
 
@@ -113,7 +115,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
+    selection.tell(session.config)
     selection.verdict(session)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: "WorkerController") -> None:
+    selection.hear(node.config, getattr(node, "workeroutput", {}))
 
 
 @pytest.hookimpl(trylast=True)

@@ -1,6 +1,7 @@
 """The real parts themselves: a test bench that lies makes every other test worthless."""
 
 import hashlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from tests.parts.available import EXTERNAL
 from tests.parts.downloads import ROOT
 from tests.parts.errors import PartRefused
 from tests.parts.kafka import SIMULATION_ALLOWED, Kafka, KafkaCluster
-from tests.parts.kafka_jars import KAFKA_VERSION, checked_jars
+from tests.parts.kafka_jars import KAFKA_VERSION, SUMS_FILE, checked_jars
 
 if TYPE_CHECKING:
     from tests.parts.redis import MakeRedis
@@ -121,8 +122,9 @@ def test_own_redis_keeps_its_data_over_a_kill(own_redis: "MakeRedis") -> None:
         assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "allkeys-lru"}
 
 
+@pytest.mark.parametrize("processes", [0, 2])
 @pytest.mark.parametrize(("ci", "exit_status"), [("", 0), ("true", 1)])
-def test_absent_parts_leave_tests_out_in_words(tmp_path: Path, ci: str, exit_status: int) -> None:
+def test_absent_parts_leave_tests_out_in_words(tmp_path: Path, ci: str, exit_status: int, processes: int) -> None:
     """Where a part cannot be had its tests are left out and the last line says why; in CI that is a failure."""
     environment = {
         "PATH": str(tmp_path),
@@ -131,7 +133,7 @@ def test_absent_parts_leave_tests_out_in_words(tmp_path: Path, ci: str, exit_sta
         "OPTOUT_TEST_OFFLINE": "1",
         "CI": ci,
     }
-    run = run_pytest(environment, __file__, "-k", "test_reader_sees")
+    run = run_pytest(environment, __file__, "-k", "test_reader_sees", "-n", str(processes))
     assert run.returncode == exit_status, run.stdout
     assert "passed" not in run.stdout
     last_line = run.stdout.splitlines()[-1]
@@ -157,6 +159,17 @@ def test_skipped_test_fails_in_ci(tmp_path: Path, environment: dict[str, str], e
     run = run_pytest(environment, "-p", "tests.conftest", f"--rootdir={tmp_path}", str(test))
     assert run.returncode == exit_status, run.stdout
     assert run.stdout.splitlines()[-1].startswith("Skipped (with CI=true this is a failure)") == bool(exit_status)
+
+
+@pytest.mark.parametrize("processes", [0, 2])
+def test_refused_part_fails_everywhere(tmp_path: Path, processes: int) -> None:
+    """A part that is not what it should be is a failure on a laptop too, and the last line says why."""
+    for line in SUMS_FILE.read_text(encoding="ascii").splitlines():
+        (tmp_path / line.split()[1]).write_bytes(b"tampered with")
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "OPTOUT_TEST_KAFKA_LIBS": str(tmp_path)}
+    run = run_pytest(environment, __file__, "-k", "test_reader_sees", "-n", str(processes))
+    assert run.returncode == 1, run.stdout
+    assert run.stdout.splitlines()[-1].startswith("Refused: 1 x Kafka: ")
 
 
 def test_jar_with_another_sum_is_refused(tmp_path: Path) -> None:

@@ -9,10 +9,12 @@ from tests.parts import available, containers
 from tests.parts.errors import PartMissing, PartRefused
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
-LEFT_OUT = pytest.StashKey[Counter[str]]()
-WITHOUT_DOCKER = pytest.StashKey[Counter[str]]()
+WITHOUT_DOCKER, LEFT_OUT, REFUSED = "without Docker", "left out", "refused"
+"""Why a test does not run: always in order, in order on a laptop, never in order."""
+ABSENT = pytest.StashKey[dict[str, Counter[str]]]()
+"""For each of the three: how many tests for which reason."""
 
 KAFKA_FIXTURES = frozenset({"kafka", "kafka_cluster"})
 REDIS_FIXTURES = frozenset({"redis_server", "own_redis", "redis_cluster"})
@@ -33,21 +35,22 @@ def mark(items: list[pytest.Item]) -> None:
 
 
 def leave_out(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Try to provide what the tests need and deselect those whose parts are missing; UsageError for a refused part."""
-    config.stash[LEFT_OUT], config.stash[WITHOUT_DOCKER] = Counter(), Counter()
-    verdicts: dict[str, str | None] = {}  # each part is looked for once, however many tests need it
+    """Try to provide what the tests need and deselect those whose parts are missing or refused."""
+    absent: dict[str, Counter[str]] = {WITHOUT_DOCKER: Counter(), LEFT_OUT: Counter(), REFUSED: Counter()}
+    config.stash[ABSENT] = absent
+    verdicts: dict[str, tuple[str, str] | None] = {}  # each part is looked for once, however many tests need it
     selected, left_out = [], []
     for item in items:
         reasons = []
         for part, provide in _needs(item).items():
             if part not in verdicts:
-                verdicts[part] = _why_missing(provide)
+                verdicts[part] = _why_absent(part, provide)
             if reason := verdicts[part]:
-                reasons.append((WITHOUT_DOCKER if part == DOCKER else LEFT_OUT, f"{part}: {reason}"))
+                reasons.append(reason)
         if reasons:
             left_out.append(item)
-            for kind, reason in reasons:
-                config.stash[kind][reason] += 1
+            for kind, why in reasons:
+                absent[kind][why] += 1
         else:
             selected.append(item)
     if left_out:
@@ -55,30 +58,45 @@ def leave_out(config: pytest.Config, items: list[pytest.Item]) -> None:
         config.hook.pytest_deselected(items=left_out)
 
 
+def tell(config: pytest.Config) -> None:
+    """Give what this process of several left out to the one that reports."""
+    if hasattr(config, "workeroutput"):
+        config.workeroutput["absent"] = {kind: dict(reasons) for kind, reasons in _absent(config).items()}
+
+
+def hear(config: pytest.Config, output: "Mapping[str, Mapping[str, Mapping[str, int]]]") -> None:
+    """Take what one of several processes left out: each has looked at all tests, so all say the same."""
+    config.stash[ABSENT] = {kind: Counter(reasons) for kind, reasons in output.get("absent", {}).items()}
+
+
 def verdict(session: pytest.Session) -> None:
     """Set the exit status: what is left out is in order on a laptop, and in CI for want of Docker alone.
 
-    Nor is a skipped test in order there.
+    Nor is a skipped test in order there, nor a refused part anywhere.
     """
     if session.exitstatus not in {pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED}:
         return
-    left_out = bool(session.config.stash.get(LEFT_OUT, None))
-    if available.in_ci() and (left_out or _skipped(session.config)):
+    absent = _absent(session.config)
+    wrong_in_ci = bool(absent.get(LEFT_OUT)) or _skipped(session.config) > 0
+    if absent.get(REFUSED) or (available.in_ci() and wrong_in_ci):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
-    elif left_out or session.config.stash.get(WITHOUT_DOCKER, None):
+    elif absent.get(LEFT_OUT) or absent.get(WITHOUT_DOCKER):
         session.exitstatus = pytest.ExitCode.OK
 
 
 def report(config: pytest.Config) -> list[str]:
     """Return the last lines of the run."""
     in_ci = " (with CI=true this is a failure)" if available.in_ci() else ""
-    lines = [f"Left out: {count} x {reason}." for reason, count in config.stash.get(WITHOUT_DOCKER, Counter()).items()]
-    lines += [
-        f"Left out{in_ci}: {count} x {reason}." for reason, count in config.stash.get(LEFT_OUT, Counter()).items()
-    ]
+    said = {WITHOUT_DOCKER: "Left out", LEFT_OUT: f"Left out{in_ci}", REFUSED: "Refused"}
+    absent = _absent(config)
+    lines = [f"{said[kind]}: {count} x {why}." for kind in said for why, count in absent.get(kind, {}).items()]
     if in_ci and (skipped := _skipped(config)):
         lines.append(f"Skipped{in_ci}: {skipped} x, for the reasons above.")
     return lines
+
+
+def _absent(config: pytest.Config) -> dict[str, Counter[str]]:
+    return config.stash.get(ABSENT, {})
 
 
 def _needs(item: pytest.Item) -> dict[str, "Callable[[], object]"]:
@@ -95,13 +113,13 @@ def _needs(item: pytest.Item) -> dict[str, "Callable[[], object]"]:
     return needs
 
 
-def _why_missing(provide: "Callable[[], object]") -> str | None:
+def _why_absent(part: str, provide: "Callable[[], object]") -> tuple[str, str] | None:
     try:
         provide()
     except PartMissing as missing:
-        return str(missing)
+        return WITHOUT_DOCKER if part == DOCKER else LEFT_OUT, f"{part}: {missing}"
     except PartRefused as refused:
-        raise pytest.UsageError(str(refused)) from refused
+        return REFUSED, f"{part}: {refused}"
     return None
 
 
