@@ -16,8 +16,9 @@ from consumer.continuity import Continuity
 from consumer.domain.subscription import Decision
 from consumer.ops.complaints import Complaints
 from consumer.reading import Reading, by_bucket
+from consumer.suppression.answers import Batch, Status
 from consumer.suppression.scripts import ViewUnavailable
-from consumer.suppression.view import MOST_RECORDS, Batch, Status
+from consumer.suppression.view import MOST_RECORDS
 from consumer.wire.errors import SchemaSourceUnavailable
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
     from consumer.ops.losses import Losses
     from consumer.ops.metrics import Metrics
     from consumer.reading import Part
-    from consumer.suppression.view import Applied, Meta, Server, View
+    from consumer.suppression.answers import Applied, Meta, Server
+    from consumer.suppression.view import View
 
 PART = "apply"
 MOST_WAITING = 100_000

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import redis
 
-from consumer import app
+from consumer import deployment
 from consumer.domain.events import ConfirmationRequested, KeywordRecord, ReviewRequested, SubscriptionChanged
 from consumer.kafka import topics
 from consumer.kafka.cluster import partitions_by_topic
@@ -42,7 +42,7 @@ def check_config() -> list[str]:
             faults += check(settings)
         except ConfigurationError as wrong:
             faults += [fault for fault in wrong.faults if fault not in faults]
-        except app.FAULTS as fault:
+        except deployment.FAULTS as fault:
             faults.append(str(fault))
     return faults
 
@@ -60,7 +60,7 @@ def _missing(settings: Settings) -> list[str]:
 def _redis_faults(settings: Settings) -> list[str]:
     cluster = settings.redis_mode == "cluster"
     try:
-        servers = app.redis_nodes(settings).all()
+        servers = deployment.redis_nodes(settings).all()
     except WrongMode as problem:
         return [str(problem)]
     except (redis.RedisError, OSError) as problem:
@@ -109,9 +109,9 @@ def _cluster_faults(name: str, client: redis.Redis) -> list[str]:
 
 
 def _kafka_faults(settings: Settings) -> list[str]:
-    admin = app.admin_client(settings)
+    admin = deployment.admin_client(settings)
     known = partitions_by_topic(admin)
-    specs = app.topic_specs(settings)
+    specs = deployment.topic_specs(settings)
     faults = [f"there is no topic {spec.name}: run `optout topics create`" for spec in specs if spec.name not in known]
     if settings.ledger_id is not None:
         return faults
@@ -124,18 +124,18 @@ def _kafka_faults(settings: Settings) -> list[str]:
                     "whether a STOP or a START came last"
                 )
     faults += _size_faults(settings, admin, known)
-    decoding = app.codec(settings)
+    decoding = deployment.codec(settings)
     if settings.schema_registry_url is not None:
         decoding.prepare(KeywordRecord, ReviewRequested, SubscriptionChanged, ConfirmationRequested)
     if settings.keyword_ledger_topic in known:
         source = None
         try:
-            source = app.open_ledger(settings, admin, decoding)
+            source = deployment.open_ledger(settings, admin, decoding)
         except LedgerFault as fault:
             faults += str(fault).split("; ")
         if source is not None and settings.redis_url is not None:
             with suppress(ViewUnavailable):  # said already
-                View(app.redis_nodes(settings), buckets=settings.buckets, ledger=source.identity).metas(
+                View(deployment.redis_nodes(settings), buckets=settings.buckets, ledger=source.identity).metas(
                     range(settings.buckets)
                 )
     return faults

@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal
 
 import click
 
-from consumer import app
+from consumer import app, deployment
 from consumer.checks import check_config
 from consumer.dead_letters.commands import dead_letters
 from consumer.dead_letters.reading import DeadLetterFault
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from consumer.guard import Verdict
     from consumer.settings import Settings
 
-FAILED = (*app.FAULTS, CannotCompare, DeadLetterFault, EmbeddedError, NotOpened, NotRebuilt, Refused)
+FAILED = (*deployment.FAULTS, CannotCompare, DeadLetterFault, EmbeddedError, NotOpened, NotRebuilt, Refused)
 WRONG = (ConfigurationError, NotANumber)
 
 WORTH_SAYING_S = 5.0
@@ -138,7 +138,7 @@ def topics() -> None:
 @topics.command()
 def create() -> None:
     """Create the topics that are missing, register schemas, and refuse a ledger that could lose records."""
-    done = app.create_topics(load())
+    done = deployment.create_topics(load())
     for sentence in done or ["nothing to do: every topic is there, and the ledger is sound"]:
         click.echo(sentence)
 
@@ -155,7 +155,7 @@ def check(location: str, numbers: tuple[str, ...], as_json: bool) -> int:  # noq
     if not is_location(location):
         raise click.UsageError("LOCATION is empty or too long")
     settings = _settings()
-    guard = app.guard(settings)
+    guard = deployment.guard(settings)
     for place, number in enumerate(numbers, 1):
         try:
             to_e164(number, settings.region)

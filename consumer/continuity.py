@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from consumer.ops.losses import Losses
     from consumer.ops.metrics import Metrics
-    from consumer.suppression.view import Server
+    from consumer.suppression.answers import Server
 
 
 class Continuity:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from consumer import app
+from consumer import deployment
 from consumer.domain.buckets import bucket_of, digits_of
 from consumer.domain.events import Action, Source, Status
 from consumer.domain.phone import to_e164
@@ -66,12 +66,12 @@ def history(settings: Settings, location_id: str, number: str) -> History:
     Raises NotANumber, KafkaGone, TopicError, and LedgerFault where the ledger's beginning is gone.
     """
     patient = to_e164(number, settings.region)
-    ledger = app.ledger_as_it_is(settings)
+    ledger = deployment.ledger_as_it_is(settings)
     partition = Partition(ledger.topic, bucket_of(location_id, settings.buckets))
     who = (location_id, digits_of(patient))
     state: Subscription | None = None
     steps: list[Step] = []
-    with Reader(app.client_config(settings), [partition]) as reader:
+    with Reader(deployment.client_config(settings), [partition]) as reader:
         first, _ = reader.bounds(partition)
         if first > 0:
             raise LedgerFault(

@@ -7,7 +7,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from consumer import app
+from consumer import deployment
 from consumer.domain.events import OperatorAction
 from consumer.kafka.cluster import partitions_by_topic
 from consumer.kafka.errors import KafkaGone
@@ -39,7 +39,7 @@ def write_down(
 ) -> OperatorAction:
     """Write an action down and return it once Kafka has it. Raises KafkaGone and TopicError."""
     topic = settings.operator_action_topic
-    if topic not in partitions_by_topic(app.admin_client(settings)):
+    if topic not in partitions_by_topic(deployment.admin_client(settings)):
         raise TopicError(f"there is no topic {topic} to write this down in: run `optout topics create`")
     done = OperatorAction(
         action_id=secrets.token_hex(8),
@@ -50,8 +50,8 @@ def write_down(
         buckets=tuple(buckets),
         recorded_at=time.time_ns() // 1_000_000,
     )
-    producer = LedgerProducer(app.client_config(settings), lambda *_: None)
-    producer.write(Outgoing(topic, action.encode(), app.codec(settings).encode(done)))
+    producer = LedgerProducer(deployment.client_config(settings), lambda *_: None)
+    producer.write(Outgoing(topic, action.encode(), deployment.codec(settings).encode(done)))
     if not producer.flush(ACKNOWLEDGED_WITHIN):
         raise KafkaGone(f"{topic} does not take what is to be done, so it is not done: ask again when Kafka is well")
     return done
@@ -60,12 +60,12 @@ def write_down(
 def written_down(settings: Settings) -> list[OperatorAction]:
     """Return everything that operators did, oldest first. Raises KafkaGone and TopicError."""
     topic = settings.operator_action_topic
-    numbers = partitions_by_topic(app.admin_client(settings)).get(topic)
+    numbers = partitions_by_topic(deployment.admin_client(settings)).get(topic)
     if numbers is None:
         raise TopicError(f"there is no topic {topic}: run `optout topics create`")
-    codec = app.codec(settings)
+    codec = deployment.codec(settings)
     found = []
-    with Reader(app.client_config(settings), [Partition(topic, number) for number in range(numbers)]) as reader:
+    with Reader(deployment.client_config(settings), [Partition(topic, number) for number in range(numbers)]) as reader:
         for message in reader.read():
             with suppress(Unreadable):  # a stranger's; what is looked for is ours
                 found.append(codec.decode(OperatorAction, message.value()))

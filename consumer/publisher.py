@@ -18,8 +18,8 @@ from consumer.kafka.inbox import NO_TOKEN, Partition
 from consumer.kafka.producers import NotPublished, Outgoing
 from consumer.ledger import LedgerFault
 from consumer.ops.complaints import Complaints
+from consumer.suppression.answers import Status
 from consumer.suppression.scripts import ViewUnavailable
-from consumer.suppression.view import Status
 from consumer.wire.errors import SchemaSourceUnavailable
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from consumer.ops.health import Health
     from consumer.ops.losses import Losses
     from consumer.ops.metrics import Metrics
-    from consumer.suppression.view import Meta, Taken, View
+    from consumer.suppression.answers import Meta, Taken
+    from consumer.suppression.view import View
 
 PART = "publish"
 MOST_CHANGES = 2000

@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from consumer import app
+from consumer import deployment
 from consumer.domain.buckets import bucket_of, is_location
 from consumer.domain.events import InboundMessage, subscription_key
 from consumer.domain.phone import NotANumber, to_e164
@@ -120,7 +120,7 @@ def simulate(settings: Settings, values: Iterable[Mapping[str, Any]], *, show_pr
 
     Raises Refused for a cluster that is not for trying out, UsageError for a line that is no message.
     """
-    admin = app.admin_client(settings)
+    admin = deployment.admin_client(settings)
     topics = partitions_by_topic(admin)
     if MARKER_TOPIC not in topics and not settings.allow_simulation:
         raise Refused(
@@ -130,8 +130,8 @@ def simulate(settings: Settings, values: Iterable[Mapping[str, Any]], *, show_pr
     topic = settings.inbound_topics[0]
     if topic not in topics:
         raise Refused(f"there is no topic {topic}: run `optout topics create`")
-    encoding = app.codec(settings)
-    producer = LedgerProducer(app.client_config(settings), lambda _name, _reason: None)
+    encoding = deployment.codec(settings)
+    producer = LedgerProducer(deployment.client_config(settings), lambda _name, _reason: None)
     sent, nameless, locations, clock = 0, 0, set(), Clock()
     try:
         for value in _progress(values, shown=show_progress):
@@ -171,7 +171,7 @@ def await_read(settings: Settings, locations: Iterable[str]) -> float:
 
     Raises Refused where that does not happen, with what the guard says.
     """
-    guard, began = app.guard(settings), time.monotonic()
+    guard, began = deployment.guard(settings), time.monotonic()
     # What inbound held is in the view of each bucket up to the time that it is vouched for: any location tells it.
     one_a_bucket = {bucket_of(name, settings.buckets): name for name in locations if is_location(name)} or {0: "any"}
     published: int | None = None  # a time by Redis's clock, after the publishing

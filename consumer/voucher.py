@@ -20,8 +20,8 @@ from consumer.kafka.topics import TopicError
 from consumer.ledger import LedgerFault
 from consumer.ops.complaints import Complaints
 from consumer.ops.losses import Fall
+from consumer.suppression.answers import Status
 from consumer.suppression.scripts import ViewUnavailable
-from consumer.suppression.view import Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from consumer.ops.health import Health
     from consumer.ops.losses import Losses
     from consumer.ops.metrics import Metrics
-    from consumer.suppression.view import Audit, Meta, Server, View
+    from consumer.suppression.answers import Audit, Meta, Server
+    from consumer.suppression.view import View
 
 PART = "vouch"
 VOUCH_EVERY = 1.0

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from consumer.classifier import TooManyDeadLetters
 from consumer.kafka.errors import KafkaGone
 from consumer.ledger import LedgerFault
-from consumer.suppression.view import OtherLedger
+from consumer.suppression.answers import OtherLedger
 from consumer.wire.errors import SchemaSourceUnavailable
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from consumer import app, letter
+from consumer import deployment, letter
 from consumer.dead_letters import words
 from consumer.dead_letters.reading import DeadLetterFault, Filter, Shelf
 from consumer.dead_letters.replay import replay, targets, why_not
@@ -80,7 +80,7 @@ def show(settings: Callable[[], Settings], /, *, name: tuple[int, int], content:
     chosen = settings()
     shelf = Shelf(chosen)
     (message,) = shelf.at([Place(shelf.topic, *name)])
-    for line in words.described(message, app.codec(chosen) if content else None, chosen.opt_out_requested_topic):
+    for line in words.described(message, deployment.codec(chosen) if content else None, chosen.opt_out_requested_topic):
         click.echo(line)
 
 
@@ -112,9 +112,9 @@ def replay_command(
         raise click.UsageError("give either letters, as PARTITION:OFFSET, or --all")
     if names and any(value is not None for value in chosen.values()):
         raise click.UsageError("--reason, --since, --source and --limit go with --all")
-    deployment = settings()
-    shelf = Shelf(deployment)
-    letters, refused = _chosen(deployment, shelf, names, Filter(**chosen))
+    loaded = settings()
+    shelf = Shelf(loaded)
+    letters, refused = _chosen(loaded, shelf, names, Filter(**chosen))
     for why, count in refused.items():
         click.echo(f"optout: {count} cannot be replayed: {why}", err=True)
     failed = 1 if refused else 0
@@ -127,7 +127,7 @@ def replay_command(
     if not yes and not _agreed(letters):
         click.echo("nothing was replayed")
         return 1
-    done = replay(deployment, shelf, letters, rate=rate, show_progress=sys.stderr.isatty())
+    done = replay(loaded, shelf, letters, rate=rate, show_progress=sys.stderr.isatty())
     gone = "" if done.done == done.of or done.interrupted else "; the others were deleted meanwhile"
     click.echo(f"{done.done} of {done.of} replayed{gone}")
     if done.interrupted:

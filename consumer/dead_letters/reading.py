@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from consumer import app, letter
+from consumer import deployment, letter
 from consumer.kafka.cluster import partitions_by_topic
 from consumer.kafka.inbox import Partition
 from consumer.kafka.reader import Reader
@@ -64,8 +64,8 @@ class Shelf:
 
     def __init__(self, settings: Settings) -> None:
         self.topic = settings.dead_letter_topic
-        self._config: Mapping[str, Any] = app.client_config(settings)
-        self.topics = partitions_by_topic(app.admin_client(settings))
+        self._config: Mapping[str, Any] = deployment.client_config(settings)
+        self.topics = partitions_by_topic(deployment.admin_client(settings))
         if self.topic not in self.topics:
             raise DeadLetterFault(f"there is no topic {self.topic}: run `optout topics create`")
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from consumer import app, letter
+from consumer import deployment, letter
 from consumer.kafka.errors import KafkaGone
 from consumer.kafka.producers import LedgerProducer, Outgoing
 
@@ -66,7 +66,7 @@ def replay(
 
     Ctrl-C ends it in order: what was sent is waited for.
     """
-    sending = _Sending(LedgerProducer(app.client_config(settings), lambda _name, _reason: None))
+    sending = _Sending(LedgerProducer(deployment.client_config(settings), lambda _name, _reason: None))
     interrupted = False
     try:
         try:

@@ -11,20 +11,21 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from consumer import app
+from consumer import deployment
 from consumer.domain.events import OperatorActionKind
 from consumer.domain.words import at, printable
 from consumer.durations import in_short
 from consumer.operators import write_down, written_down
+from consumer.suppression.answers import Status
 from consumer.suppression.scripts import ViewUnavailable
-from consumer.suppression.view import Status, View
+from consumer.suppression.view import View
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from consumer.domain.events import OperatorAction
     from consumer.settings import Settings
-    from consumer.suppression.view import Window
+    from consumer.suppression.answers import Window
 
 LONGEST = 4 * 3600
 """Seconds for which a window is opened at a time. Whoever needs more opens it again, and gives a reason again."""
@@ -114,5 +115,5 @@ def in_words(found: Maintenance) -> Iterator[str]:
 
 
 def _view(settings: Settings) -> View:
-    ledger = app.ledger_as_it_is(settings)
-    return View(app.redis_nodes(settings), buckets=settings.buckets, ledger=ledger.identity)
+    ledger = deployment.ledger_as_it_is(settings)
+    return View(deployment.redis_nodes(settings), buckets=settings.buckets, ledger=ledger.identity)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from consumer import app
+from consumer import deployment
 from consumer.domain.events import OperatorActionKind
 from consumer.operators import write_down
 from consumer.ops.terminal import bar, say
@@ -51,17 +51,17 @@ def verify(
 
     Exit 0: equal. 1: not equal. 2: it could not be compared.
     """
-    deployment = settings()
-    chosen = _chosen(buckets, deployment)
+    loaded = settings()
+    chosen = _chosen(buckets, loaded)
     differences = Differences(numbers=numbers)
     try:
         with bar("comparing") as moved:
-            for difference in compare(deployment, chosen, moved):
+            for difference in compare(loaded, chosen, moved):
                 if differences.add(difference) <= limit:
                     click.echo(
                         json.dumps(differences.as_dict(difference)) if as_json else differences.in_words(difference)
                     )
-    except (CannotCompare, *app.FAULTS) as failed:
+    except (CannotCompare, *deployment.FAULTS) as failed:
         return say(f"not compared: {failed}", 2)
     click.echo(differences.summary(chosen, limit), err=as_json)
     return 1 if differences.found else 0
@@ -81,12 +81,12 @@ def rebuild(
 
     Nothing is lost or told twice, whenever it is done. The workers replay: they may run or be started afterwards.
     """
-    deployment = settings()
-    begun = Rebuild(deployment, _chosen(buckets, deployment))
+    loaded = settings()
+    begun = Rebuild(loaded, _chosen(buckets, loaded))
     click.echo(begun.announcement(), err=True)
     if not yes and sys.stdin.isatty() and not click.confirm("Go on?", err=True):
         return say("nothing was begun anew", 1)
-    write_down(deployment, OperatorActionKind.VIEW_REBUILT, by=by, reason=reason, buckets=sorted(set(buckets)))
+    write_down(loaded, OperatorActionKind.VIEW_REBUILT, by=by, reason=reason, buckets=sorted(set(buckets)))
     begun.begin()
     if not wait:
         click.echo("begun anew; the workers replay them")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from consumer import app
+from consumer import deployment
 from consumer.kafka.errors import KafkaGone
 from consumer.kafka.inbox import CommittedReader, Partition
 from consumer.kafka.offsets import Offsets, OffsetsUnavailable
@@ -39,8 +39,8 @@ class Rebuild:
     """
 
     def __init__(self, settings: Settings, buckets: Sequence[int]) -> None:
-        ledger = app.ledger_as_it_is(settings)
-        nodes = app.redis_nodes(settings)
+        ledger = deployment.ledger_as_it_is(settings)
+        nodes = deployment.redis_nodes(settings)
         self._view = View(nodes, buckets=settings.buckets, ledger=ledger.identity)
         self._reading = Reading(nodes, buckets=settings.buckets)
         self._buckets = list(buckets)
@@ -97,8 +97,8 @@ class Rebuild:
 
 
 def _bounds(settings: Settings, partitions: Sequence[Partition]) -> tuple[Mapping[int, int], Mapping[int, int]]:
-    committed = CommittedReader(app.client_config(settings), settings.appliers)
-    offsets = Offsets(app.admin_client(settings), committed)
+    committed = CommittedReader(deployment.client_config(settings), settings.appliers)
+    offsets = Offsets(deployment.admin_client(settings), committed)
     try:
         starts, ends = offsets.starts(partitions), offsets.ends(partitions)
     except OffsetsUnavailable as problem:

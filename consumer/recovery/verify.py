@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from consumer import app
+from consumer import deployment
 from consumer.domain.events import Status
 from consumer.domain.subscription import Decision, decide
 from consumer.domain.words import printable
@@ -81,8 +81,8 @@ def compare(
 
     Raises CannotCompare, KafkaGone, TopicError, ViewUnavailable.
     """
-    ledger, config = app.ledger_as_it_is(settings), app.client_config(settings)
-    reading = Reading(app.redis_nodes(settings), buckets=settings.buckets)
+    ledger, config = deployment.ledger_as_it_is(settings), deployment.client_config(settings)
+    reading = Reading(deployment.redis_nodes(settings), buckets=settings.buckets)
     standings = [reading.standing(bucket) for bucket in buckets]
     expected, read = sum(standing.applied for standing in standings if standing), 0
     committed = CommittedReader(config, settings.appliers)

@@ -14,7 +14,8 @@ from consumer.domain.bucket import Entry
 from consumer.domain.buckets import bucket_of, bucket_prefix, meta_key
 from consumer.domain.events import Action
 from consumer.guard import Guard
-from consumer.suppression.view import Batch, View
+from consumer.suppression.answers import Batch
+from consumer.suppression.view import View
 from tests.docs.documents import block_with
 from tests.docs.world import BUCKETS, WHO_STOPPED, saved
 

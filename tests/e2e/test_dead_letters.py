@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 from confluent_kafka import Producer
 
-from consumer import app
+from consumer import deployment
 from consumer.cli import run
 from consumer.dead_letters import replay as module
 from consumer.dead_letters.reading import Filter, Shelf
@@ -299,7 +299,7 @@ def test_a_kafka_that_goes_away_says_how_far_it_came(desk: Desk, monkeypatch: py
     for _ in range(3):
         desk.put("unattributable-opt-out")
     monkeypatch.setattr(module, "ACKNOWLEDGED_WITHIN", 1.0)
-    monkeypatch.setattr(app, "client_config", lambda settings: {**settings.require_kafka(), "logger": SILENT})
+    monkeypatch.setattr(deployment, "client_config", lambda settings: {**settings.require_kafka(), "logger": SILENT})
     settings = load()
     shelf = Shelf(settings)
     letters = shelf.find(Filter()).open

@@ -18,7 +18,8 @@ from consumer.domain.buckets import LONGEST_LOCATION, bucket_of, bucket_prefix, 
 from consumer.domain.events import Action
 from consumer.domain.phone import NotANumber
 from consumer.guard import Guard, NotAllowed, Unknown, VerdictKind
-from consumer.suppression.view import Batch, Status, View
+from consumer.suppression.answers import Batch, Status
+from consumer.suppression.view import View
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator

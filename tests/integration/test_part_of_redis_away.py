@@ -10,8 +10,8 @@ from structlog.testing import CapturingLogger
 
 from consumer.kafka.inbox import CommittedReader, Partition
 from consumer.kafka.offsets import Offsets
+from consumer.suppression.answers import Batch, Status
 from consumer.suppression.scripts import ViewUnavailable
-from consumer.suppression.view import Batch, Status
 from consumer.voucher import Voucher
 from tests.parts.system import Applying, Ops, System, location_in, wait_for
 

@@ -20,8 +20,9 @@ from consumer.domain.buckets import bucket_of, bucket_prefix, meta_key
 from consumer.domain.events import Action
 from consumer.guard import Guard, Unknown, VerdictKind
 from consumer.nodes import cluster_at
+from consumer.suppression.answers import Batch, Status
 from consumer.suppression.scripts import ViewMisaddressed, ViewRefused, ViewUnavailable
-from consumer.suppression.view import Batch, Status, View
+from consumer.suppression.view import View
 from tests.parts.redis_cluster import SHARDS
 from tests.parts.system import location_in, wait_for
 

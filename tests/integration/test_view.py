@@ -19,8 +19,9 @@ from consumer.domain.bucket import Entry, fold
 from consumer.domain.buckets import bucket_prefix, locations_key, meta_key, outbox_key, set_key, state_key
 from consumer.domain.events import Action
 from consumer.domain.subscription import Decision
+from consumer.suppression.answers import Batch, OtherLedger, Server, Status
 from consumer.suppression.scripts import ViewUnavailable
-from consumer.suppression.view import MOST_RECORDS, Batch, OtherLedger, Server, Status, View
+from consumer.suppression.view import MOST_RECORDS, View
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence

@@ -20,8 +20,9 @@ from consumer.kafka import topics
 from consumer.kafka.inbox import CommittedReader, Partition
 from consumer.kafka.offsets import Offsets
 from consumer.ledger import LedgerFault
+from consumer.suppression.answers import Batch, Status
 from consumer.suppression.scripts import ViewUnavailable
-from consumer.suppression.view import Batch, Status, View
+from consumer.suppression.view import View
 from consumer.voucher import Voucher
 from tests.parts.kafka import wait_until
 from tests.parts.system import Classifying, Ops, System, Watched, inbound, location_in, wait_for

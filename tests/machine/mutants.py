@@ -68,18 +68,6 @@ MUTANTS = {
     "no outbox": Mutant(scripts=(("apply", "if decision == 'C' and offset >= published then", "if false then"),)),
     "no continuity": Mutant(scripts=(("apply", "if position > applied then", "if false then"),)),
     "told below published": Mutant(scripts=(("take", "ARGV[2], '+inf'", "'-inf', '+inf'"),)),
-    "no token": Mutant(
-        methods=(
-            (
-                Publisher,
-                "_publish",
-                (
-                    ("if offsets and self._inbox.token is token:", "if offsets:"),
-                    ("positions, token)", "positions, self._inbox.token)"),
-                ),
-            ),
-        )
-    ),
     "vouch without identity": Mutant(scripts=(("vouch", "or run ~= ARGV[3] or replication ~= ARGV[4] then", "then"),)),
     "vouch without epoch": Mutant(scripts=(("vouch", "m[2] ~= ARGV[2] or run", "run"),)),
     "vouch without end": Mutant(scripts=(("vouch", "if tonumber(m[3]) < tonumber(ARGV[5])", "if false"),)),

@@ -29,8 +29,9 @@ from consumer.domain.bucket import Bucket, Entry, OtherLog, Refused, Waiting, fo
 from consumer.domain.buckets import bucket_prefix, locations_key, meta_key, outbox_key, set_key, state_key
 from consumer.domain.events import STATUS_OF, Action, Status
 from consumer.domain.subscription import Decision, Subscription, decide
-from consumer.suppression.view import Applied, Batch, OtherLedger, View
-from consumer.suppression.view import Status as Answer
+from consumer.suppression.answers import Applied, Batch, OtherLedger
+from consumer.suppression.answers import Status as Answer
+from consumer.suppression.view import View
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

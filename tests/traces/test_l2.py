@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from consumer.domain.buckets import bucket_prefix, locations_key, meta_key, state_key
-from consumer.suppression.view import Batch, Status
+from consumer.suppression.answers import Batch, Status
 from tests.integration.test_publisher import BUCKETS, HERE, PATIENTS, THERE, each_once, keywords, owner, publish, turn
 from tests.parts.system import wait_for
 

@@ -19,7 +19,7 @@ pytest.importorskip(
 
 from confluent_kafka.schema_registry import Schema, SchemaRegistryError
 
-from consumer import app
+from consumer import deployment
 from consumer.domain.events import InboundMessage, KeywordRecord
 from consumer.settings import ConfigurationError, load
 from consumer.wire import registry
@@ -240,5 +240,5 @@ def test_wrong_settings_of_a_registry_are_said(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setenv("OPTOUT_SCHEMA_REGISTRY_URL", "http://127.0.0.1:1")
     monkeypatch.setenv(f"OPTOUT_SCHEMA_REGISTRY_{variable}", value)
     with pytest.raises(ConfigurationError, match="OPTOUT_SCHEMA_REGISTRY_URL, or a property") as wrong:
-        app.codec(load())
+        deployment.codec(load())
     assert "secret" not in str(wrong.value)

@@ -1,0 +1,212 @@
+"""What the settings describe: the clients of Kafka and Redis, the topics, the codec, the ledger and the guard.
+
+Nothing here runs. Raises, each in a sentence, what `FAULTS` lists, and ConfigurationError for a setting that is wrong.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from consumer.domain.events import KeywordRecord
+from consumer.guard import Guard
+from consumer.kafka import topics
+from consumer.kafka.cluster import connect, partitions_by_topic
+from consumer.kafka.errors import KafkaGone
+from consumer.ledger import Ledger, LedgerFault
+from consumer.nodes import OneNode, cluster_at
+from consumer.ops import logs
+from consumer.settings import ConfigurationError
+from consumer.suppression.answers import OtherLedger
+from consumer.suppression.scripts import ViewUnavailable
+from consumer.wire import registry
+from consumer.wire.codec import Codec
+from consumer.wire.errors import SchemaError, SchemaSourceUnavailable
+from consumer.wire.schemas import Schemas, schemas_directory
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from consumer.kafka.cluster import AdminClient
+    from consumer.nodes import Nodes
+    from consumer.settings import Settings
+    from consumer.wire.schemas import SchemaSource
+
+FAULTS = (KafkaGone, LedgerFault, OtherLedger, SchemaError, SchemaSourceUnavailable, topics.TopicError, ViewUnavailable)
+"""What the parts of a deployment raise, each in a sentence, when they are wrong or out of reach."""
+
+
+def redis_nodes(settings: Settings) -> Nodes:
+    """Return the servers that hold the view. They are connected to when first used. Raises ConfigurationError."""
+    url = settings.require_redis()
+
+    def connect(address: str) -> redis.Redis:
+        client = redis.Redis.from_url(
+            address,
+            socket_timeout=settings.redis_timeout,
+            socket_connect_timeout=settings.redis_timeout,
+            retry=Retry(NoBackoff(), 0),
+        )
+        client.connection_pool.make_connection()  # connects to nothing yet, but refuses options that do not exist
+        return client
+
+    cluster = settings.redis_mode == "cluster"
+    try:
+        return cluster_at(url, connect) if cluster else OneNode(connect(url))
+    except (ValueError, TypeError, UnicodeError):
+        # Not quoted: parts of a password could be.
+        raise ConfigurationError(
+            f"OPTOUT_REDIS_URL cannot be understood: write redis://user:password@host:port{'' if cluster else '/0'}, "
+            "special characters of the password percent-encoded"
+            + (" (a cluster has no database but 0)" if cluster else "")
+        ) from None
+
+
+def guard(settings: Settings) -> Guard:
+    """Return the guard that these settings describe."""
+    redis_nodes(settings)  # refuses, in a sentence, what is no URL
+    return Guard.from_url(
+        settings.require_redis(),
+        timeout=settings.redis_timeout,
+        cluster=settings.redis_mode == "cluster",
+        buckets=settings.buckets,
+        max_staleness=settings.max_staleness,
+        region=settings.region,
+    )
+
+
+def client_config(settings: Settings) -> dict[str, Any]:
+    """Return what every Kafka client of ours is built with."""
+    return {"logger": logs.librdkafka(), **settings.require_kafka()}
+
+
+def admin_client(settings: Settings) -> AdminClient:
+    """Return an admin client that has met the cluster. Raises KafkaGone where it cannot."""
+    return connect(client_config(settings))
+
+
+def topic_specs(settings: Settings) -> list[topics.TopicSpec]:
+    """Return every topic under its configured name."""
+    names: dict[str, str | Sequence[str]] = {
+        "inbound": settings.inbound_topics,
+        "opt_out_requested": settings.opt_out_requested_topic,
+        "keyword_ledger": settings.keyword_ledger_topic,
+        "subscription_changed": settings.subscription_changed_topic,
+        "confirmation_requested": settings.confirmation_requested_topic,
+        "review_requested": settings.review_requested_topic,
+        "dead_letter": settings.dead_letter_topic,
+        "operator_action": settings.operator_action_topic,
+    }
+    return topics.load(schemas_directory() / "topics.yaml", names, {"keyword_ledger": settings.buckets})
+
+
+def registry_client(settings: Settings) -> Any:
+    """Return the client of the schema registry, None where none is configured. Raises ConfigurationError."""
+    if settings.schema_registry_url is None:
+        return None
+    try:
+        return registry.connect({"url": settings.schema_registry_url, **settings.schema_registry})
+    except ValueError:
+        # Not quoted: it could hold a password.
+        raise ConfigurationError(
+            "OPTOUT_SCHEMA_REGISTRY_URL, or a property of the registry's client, cannot be understood: write "
+            "http://host:port and the client's own names, or leave the variable out where there is no registry"
+        ) from None
+
+
+def subjects(settings: Settings) -> dict[str, str]:
+    """Return the topic under whose subject each record's schema is registered."""
+    return {spec.schema: spec.name for spec in reversed(topic_specs(settings)) if spec.schema}
+
+
+def codec(settings: Settings) -> Codec:
+    """Return the codec, with ids from the registry where one is configured, from the files otherwise."""
+    local = Schemas()
+    client = registry_client(settings)
+    source: SchemaSource = local if client is None else registry.RegistrySchemas(client, local, subjects(settings))
+    return Codec(source)
+
+
+def open_ledger(settings: Settings, admin: AdminClient, decoding: Codec) -> Ledger:
+    """Return the ledger, after holding it against what a ledger must be (L1). Raises LedgerFault and TopicError."""
+    if settings.ledger_id is None and (faults := ledger_faults(settings, admin)):
+        raise LedgerFault("; ".join(faults))
+    if settings.unsafe_ledger:
+        logs.logger("ledger").warning("OPTOUT_UNSAFE_LEDGER is set: a broker that is lost takes opt-outs with it")
+    return _ledger(settings, admin, decoding)
+
+
+def ledger_faults(settings: Settings, admin: AdminClient) -> list[str]:
+    """Return, in words, what is not as a ledger must be (L1). Raises KafkaGone, TopicError."""
+    spec = next(spec for spec in topic_specs(settings) if spec.is_ledger)
+    return topics.ledger_faults(admin, spec, unsafe_ledger=settings.unsafe_ledger)
+
+
+def ledger_as_it_is(settings: Settings) -> Ledger:
+    """Return the ledger for somebody who only looks: unsafe settings are no reason to show nothing.
+
+    Raises KafkaGone, TopicError.
+    """
+    admin = admin_client(settings)
+    _check_buckets(settings, partitions_by_topic(admin))
+    return _ledger(settings, admin, codec(settings))
+
+
+def _ledger(settings: Settings, admin: AdminClient, decoding: Codec) -> Ledger:
+    topic = settings.keyword_ledger_topic
+    return Ledger(
+        topic=topic,
+        topic_id=settings.ledger_id or topics.topic_id(admin, topic),
+        buckets=settings.buckets,
+        group=settings.appliers,
+        decode=lambda value: decoding.decode(KeywordRecord, value),
+    )
+
+
+def check_topics(settings: Settings, admin: AdminClient) -> None:
+    """Refuse missing topics, and another number of buckets than the ledger has partitions. Raises TopicError."""
+    found = partitions_by_topic(admin)
+    missing = [spec.name for spec in topic_specs(settings) if spec.name not in found]
+    if missing:
+        raise _no_topic(missing)
+    _check_buckets(settings, found)
+
+
+def _no_topic(names: Sequence[str]) -> topics.TopicError:
+    return topics.TopicError(f"there is no topic {', '.join(names)}: run `optout topics create`")
+
+
+def _check_buckets(settings: Settings, found: Mapping[str, int]) -> None:
+    """Refuse a ledger that is not there, or of another number of partitions: a location would be looked for wrongly."""
+    ledger = settings.keyword_ledger_topic
+    if ledger not in found:
+        raise _no_topic([ledger])
+    if found[ledger] != settings.buckets:
+        raise topics.TopicError(
+            f"the ledger {ledger} has {found[ledger]} partitions and OPTOUT_BUCKETS is {settings.buckets}: they must "
+            "be the same"
+        )
+
+
+def create_topics(settings: Settings) -> list[str]:
+    """Create the topics that are missing and register the schemas; return what was created, in words.
+
+    Raises TopicError, SchemaError or LedgerFault.
+    """
+    admin = admin_client(settings)
+    specs = topic_specs(settings)
+    made = topics.create_missing(admin, specs, unsafe_ledger=settings.unsafe_ledger)
+    if faults := ledger_faults(settings, admin):
+        raise LedgerFault("; ".join(faults))
+    done = [f"created {name}" for name in made]
+    client = registry_client(settings)
+    if client is not None:
+        # An inbound topic that was there has upstream's schema, which is read as it is.
+        foreign = set(settings.inbound_topics) - set(made)
+        ours = {record: topic for record, topic in subjects(settings).items() if topic not in foreign}
+        ids = registry.register(client, Schemas(), ours)
+        done += [f"registered {subject} under id {schema_id}" for subject, schema_id in ids.items()]
+    return done
