@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import (
@@ -56,8 +57,13 @@ class Offsets:
         return self._listed(partitions, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
 
     def _listed(self, partitions: Sequence[Partition], spec: OffsetSpec) -> dict[Partition, int]:
-        if not partitions:
-            return {}
+        try:
+            return self._answered(partitions, spec) if partitions else {}
+        except OffsetsUnavailable:
+            self._learn_leaders({partition.topic for partition in partitions})
+            raise
+
+    def _answered(self, partitions: Sequence[Partition], spec: OffsetSpec) -> dict[Partition, int]:
         asked = {TopicPartition(p.topic, p.number): spec for p in partitions}
         futures = self._admin.list_offsets(
             asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=self._timeout
@@ -67,6 +73,16 @@ class Offsets:
             if offset < 0:  # a broker that comes back may answer without one, and each position would have reached it
                 raise OffsetsUnavailable(f"{topic} [{number}]: Kafka answers without an offset")
         return found
+
+    def _learn_leaders(self, topics: Iterable[str]) -> None:
+        """Have the client ask who leads these partitions now.
+
+        It would go on asking the broker that it once heard of, and be refused by it, for as long as nobody asks for
+        the topic itself: it takes no refusal as a sign that it should.
+        """
+        for topic in topics:
+            with suppress(KafkaException):  # away: asked again when the next question fails
+                self._admin.list_topics(topic, timeout=self._timeout)
 
     def classified(self, partitions: Sequence[Partition], note: str) -> Mapping[Partition, int | None]:
         """Return the offsets that the classifiers have committed; None where there is none, or one with another note.

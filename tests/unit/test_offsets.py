@@ -18,6 +18,9 @@ PARTITION = Partition("sms.inbound", 3)
 class Recovering:
     """A cluster whose broker answers before it knows where the partition ends."""
 
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
     def list_offsets(self, asked: dict[Any, Any], **_: object) -> dict[Any, Future[SimpleNamespace]]:
         answers = {}
         for place in asked:
@@ -25,10 +28,15 @@ class Recovering:
             answers[place].set_result(SimpleNamespace(offset=OFFSET_INVALID))
         return answers
 
+    def list_topics(self, topic: str, **_: object) -> None:
+        self.asked.append(topic)
+
 
 def test_no_offset_is_not_an_offset() -> None:
     """An end of -1001 would be reached by every commit, and time be vouched for that nobody knows anything of."""
-    offsets = Offsets(cast("Any", Recovering()), cast("Any", None))
+    cluster = Recovering()
+    offsets = Offsets(cast("Any", cluster), cast("Any", None))
     for ask in (offsets.ends, offsets.starts):
         with pytest.raises(OffsetsUnavailable, match=r"sms\.inbound \[3\]"):
             ask([PARTITION])
+    assert set(cluster.asked) == {PARTITION.topic}  # who leads it now
