@@ -20,6 +20,14 @@ if TYPE_CHECKING:
     from tests.parts.redis import MakeRedis
 
 
+@pytest.fixture(scope="session", autouse=True)
+def nobodys_stack(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[None]":
+    """Commands find the stack that `optout dev` keeps running, and that of whoever runs the tests is none of ours."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def kafka_cluster() -> "Iterator[KafkaCluster]":
     """Our own cluster, even where somebody else's was given."""

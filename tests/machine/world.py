@@ -321,6 +321,7 @@ class World:
             faults.append(f"told {self.truth._told}, and the ledger says {self.truth.due()}")
         if not stopped and not self.truth.definite():
             faults.append("a guard does not know, or not of all that came in")
+        faults += [f"bucket {bucket} is not counted yet since a key was deleted" for bucket in self.truth.damaged]
         committed = self.broker.group(CLASSIFIERS).committed
         faults += [
             f"{place} is not read to its end"
