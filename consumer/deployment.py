@@ -17,7 +17,7 @@ from consumer.kafka import topics
 from consumer.kafka.cluster import connect, partitions_by_topic
 from consumer.kafka.errors import KafkaGone
 from consumer.ledger import Ledger, LedgerFault
-from consumer.nodes import OneNode, cluster_at
+from consumer.nodes import OneNode, check_database, cluster_at
 from consumer.ops import logs
 from consumer.settings import ConfigurationError
 from consumer.suppression.answers import OtherLedger
@@ -44,6 +44,7 @@ def redis_nodes(settings: Settings) -> Nodes:
     url = settings.require_redis()
 
     def connect(address: str) -> redis.Redis:
+        check_database(address)
         client = redis.Redis.from_url(
             address,
             socket_timeout=settings.redis_timeout,

@@ -14,7 +14,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import redis
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
@@ -216,6 +216,14 @@ def _answers(node: Node) -> bool:
     except redis.RedisError:
         return True
     return True
+
+
+def check_database(url: str) -> None:
+    """Raise ValueError for a URL that names a database by no number: redis-py would take it for number 0."""
+    parts = urlsplit(url)
+    name = unquote(parts.path).replace("/", "")
+    if parts.scheme != "unix" and name and not (name.isascii() and name.isdigit()):
+        raise ValueError("a database is named by its number")
 
 
 def cluster_at(url: str, connect: Callable[[str], redis.Redis]) -> ClusterNodes:

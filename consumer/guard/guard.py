@@ -15,12 +15,19 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import redis
 from redis.backoff import NoBackoff
-from redis.exceptions import MovedError, NoScriptError, RedisError, TryAgainError
+from redis.exceptions import (
+    AuthenticationError,
+    MovedError,
+    NoPermissionError,
+    NoScriptError,
+    RedisError,
+    TryAgainError,
+)
 from redis.retry import Retry
 
 from consumer.domain.buckets import DEFAULT_BUCKETS, bucket_of, bucket_prefix, digits_of, is_location, meta_key, set_key
 from consumer.domain.phone import to_e164
-from consumer.nodes import WrongMode, cluster_at, nodes_of
+from consumer.nodes import WrongMode, check_database, cluster_at, nodes_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,9 +35,12 @@ if TYPE_CHECKING:
     from consumer.nodes import Nodes
 
 DEFAULT_MAX_STALENESS = 300.0
+LONGEST_WINDOW = 4 * 3600
+"""Seconds that a maintenance window lasts at most from any moment on; one that claims to is none."""
 
 _SOURCE = files(__package__).joinpath("verdict.lua").read_text(encoding="utf-8")
 _DIGEST = sha1(_SOURCE.encode(), usedforsecurity=False).hexdigest()
+_REFUSALS = ("NOAUTH", "WRONGPASS", "NOPERM", "DB")
 _MOST_NUMBERS = 1000  # in one call; a script's arguments are unpacked onto a stack of limited size
 
 
@@ -46,11 +56,13 @@ class Unknown(StrEnum):
     """Why a verdict is UNKNOWN."""
 
     UNREACHABLE = "unreachable"
-    """Redis does not answer, or refuses to."""
+    """Redis does not answer."""
     TIMEOUT = "timeout"
     """Redis did not answer in time."""
+    REFUSED = "refused"
+    """Redis refuses the user, the password or the database: somebody must be told, it does not pass."""
     UNVOUCHED = "unvouched"
-    """The bucket is not there, or nobody has vouched for it yet."""
+    """The bucket is not there or not whole, or nobody has vouched for it yet."""
     OTHER_SERVER = "other server"
     """It was vouched for on another server, or before this one was started again."""
     STALE = "stale"
@@ -100,6 +112,28 @@ def _called(client: redis.Redis, keys: Sequence[str], members: Sequence[str]) ->
         return client.eval_ro(_SOURCE, len(keys), *keys, *members)
 
 
+def _why(error: Exception) -> Unknown:
+    """Return why there is no answer."""
+    if isinstance(error, (WrongMode, MovedError)):  # a cluster's would have been asked for where it is
+        return Unknown.WRONG_MODE
+    if isinstance(error, redis.TimeoutError):
+        return Unknown.TIMEOUT
+    word = str(error).partition(" ")[0]
+    if isinstance(error, (AuthenticationError, NoPermissionError)) or word in _REFUSALS:
+        return Unknown.REFUSED
+    if "WRONGTYPE" in str(error):  # a key of the bucket is none of ours, and its owner will begin it anew
+        return Unknown.UNVOUCHED
+    return Unknown.UNREACHABLE
+
+
+def _number(field: bytes | None) -> int | None:
+    """Return the number that a field of the marker holds; None for what nobody of ours has written there."""
+    try:
+        return None if field is None else int(field)
+    except ValueError:
+        return None
+
+
 class Guard:
     """Asks the view. One round trip for a location; nothing is cached. Safe to share among threads."""
 
@@ -137,10 +171,12 @@ class Guard:
         """Return a guard for the Redis at this URL that answers within about `timeout` seconds, UNKNOWN if need be.
 
         With `cluster` it names any node of a Redis Cluster, and the others are found through it. A connection that
-        was closed meanwhile is made once more; a Redis that does not answer is not asked again.
+        was closed meanwhile is made once more; a Redis that does not answer is not asked again. Raises ValueError for
+        what is no URL of a Redis.
         """
 
         def connect(address: str) -> redis.Redis:
+            check_database(address)
             return redis.Redis.from_url(
                 address,
                 socket_timeout=timeout,
@@ -180,12 +216,8 @@ class Guard:
         keys = (meta_key(prefix), set_key(prefix, location_id))
         try:
             answer = self._run(keys, members)
-        except (WrongMode, MovedError):  # a cluster's would have been asked for where it is
-            return [Verdict(VerdictKind.UNKNOWN, Unknown.WRONG_MODE)] * len(members)
-        except redis.TimeoutError:
-            return [Verdict(VerdictKind.UNKNOWN, Unknown.TIMEOUT)] * len(members)
-        except (RedisError, OSError):
-            return [Verdict(VerdictKind.UNKNOWN, Unknown.UNREACHABLE)] * len(members)
+        except (RedisError, OSError) as error:
+            return [Verdict(VerdictKind.UNKNOWN, _why(error))] * len(members)
         return self._verdicts(answer)
 
     def _run(self, keys: Sequence[str], members: Sequence[str]) -> Any:
@@ -205,13 +237,11 @@ class Guard:
 
     def _verdicts(self, answer: Any) -> list[Verdict]:
         run, replication, now, marked_run, marked_replication, fresh, members, *window = answer
-        reason, freshness = None, None
-        if None in (marked_run, marked_replication, fresh):
-            reason = Unknown.UNVOUCHED
+        reason, freshness = None, _number(fresh)
+        if None in (marked_run, marked_replication, freshness):
+            reason, freshness = Unknown.UNVOUCHED, None
         elif (marked_run, marked_replication) != (run, replication):
-            reason = Unknown.OTHER_SERVER
-        else:
-            freshness = int(fresh)
+            reason, freshness = Unknown.OTHER_SERVER, None
         stale = freshness is not None and not self._accepts(now, freshness)
         excused = stale and freshness is not None and self._excuses(now, freshness, window)
         return [self._verdict(bool(member), reason, now, freshness, stale=stale, excused=excused) for member in members]
@@ -222,10 +252,11 @@ class Guard:
 
     def _excuses(self, now: int, fresh: int, window: Sequence[Any]) -> bool:
         """Whether a maintenance window is open, and what it stands on was new enough when it began."""
-        if None in window or self._max_staleness_ms is None:
+        begin, end = map(_number, window)
+        if begin is None or end is None or self._max_staleness_ms is None:
             return False
-        begin, end = map(int, window)
-        return begin <= now < end and begin - self._max_staleness_ms <= fresh <= now
+        open_ = begin <= now < end <= now + LONGEST_WINDOW * 1000
+        return open_ and begin - self._max_staleness_ms <= fresh <= now
 
     @staticmethod
     def _verdict(

@@ -343,8 +343,25 @@ def test_half_a_marker_is_none(client: redis.Redis, owner: Owner, lost: str) -> 
 
 def test_a_set_of_another_type_is_no_answer(client: redis.Redis, owner: Owner) -> None:
     """Where another system's value stands in place of the set, the answer is UNKNOWN."""
-    client.set(SET, "another system's")
-    assert {kind for kind, _ in answers(Guard(client, buckets=BUCKETS))} == {VerdictKind.UNKNOWN}
+    for key in (SET, META):
+        client.delete(key)
+        client.set(key, "another system's")
+        assert answers(Guard(client, buckets=BUCKETS)) == [unknown(Unknown.UNVOUCHED)] * 2
+
+
+def test_a_marker_that_is_no_number_is_no_answer(client: redis.Redis, owner: Owner) -> None:
+    """Where somebody wrote a time that is none, nobody vouches; a window that is none excuses nothing."""
+    fresh = int(client.hget(META, "fresh") or 0)
+    client.hset(META, "fresh", "soon")
+    assert answers(Guard(client, buckets=BUCKETS)) == [unknown(Unknown.UNVOUCHED)] * 2
+    client.hset(META, "fresh", fresh - 200_000)
+    stale = [SUPPRESSED, unknown(Unknown.STALE)]
+    guard = Guard(client, buckets=BUCKETS, max_staleness=100)
+    for begin, end in (("then", "now"), ("0", str(10**15)), (str(fresh - 200_000), str(fresh + 5 * 3_600_000))):
+        client.hset(META, mapping={"window_from": begin, "window_until": end})
+        assert answers(guard) == stale
+    client.hset(META, mapping={"window_from": str(fresh - 200_000), "window_until": str(fresh + 3 * 3_600_000)})
+    assert answers(guard) == [SUPPRESSED, ALLOWED]
 
 
 # Staleness
@@ -426,13 +443,24 @@ def test_a_guard_of_a_url_answers_in_time(own_redis: MakeRedis) -> None:
 
 
 def test_a_server_that_refuses_us_is_unknown(own_redis: MakeRedis) -> None:
-    """A server that refuses the guard's user is UNKNOWN."""
+    """A server that refuses the guard's user, or has no such database, is UNKNOWN, and not taken to be away."""
     server = own_redis()
     with connect(server.url) as client:
         set_up(client)
+        elsewhere = Guard.from_url(f"{server.url.removesuffix('/0')}/99", buckets=BUCKETS)
+        assert answers(elsewhere) == [unknown(Unknown.REFUSED)] * 2
         client.config_set("requirepass", "secret")
         with connect(server.url) as stranger:
-            assert answers(Guard(stranger, buckets=BUCKETS)) == [unknown(Unknown.UNREACHABLE)] * 2
+            assert answers(Guard(stranger, buckets=BUCKETS)) == [unknown(Unknown.REFUSED)] * 2
+        wrong = Guard.from_url(server.url.replace("redis://", "redis://:wrong@"), buckets=BUCKETS)
+        assert answers(wrong) == [unknown(Unknown.REFUSED)] * 2
+
+
+@pytest.mark.parametrize("url", ["redis://localhost:1/abc", "redis://localhost:1/1_0", "rediss://localhost/%C2%B2"])
+def test_a_database_without_a_number_is_refused(url: str) -> None:
+    """A database that is named wrongly is not quietly number 0."""
+    with pytest.raises(ValueError, match="database is named by its number"):
+        Guard.from_url(url)
 
 
 @pytest.mark.parametrize("how", ["stop", "kill"])
