@@ -88,15 +88,16 @@ class Applier:
 
     def assigned(self, partitions: Sequence[Partition]) -> Mapping[Partition, int]:
         """Go on where the view of each bucket stands; at 0 and paused while Redis is away."""
-        problem, starts = AWAY, {}
+        problem, starts, rebuilt = AWAY, {}, set[int]()
         try:
             servers = self._view.servers([partition.number for partition in partitions])
             starts = self._positions(partitions)
+            rebuilt = self._view.take_rebuilt(partition.number for partition in starts)
         except ViewUnavailable as found:
             problem, servers = found, {}
         self._reading.update({p: Reading(starts.get(p, 0), unknown=p not in starts) for p in partitions})
         self._leave([partition for partition in partitions if partition not in starts], problem)
-        self._continuity.took_over({p.number: start for p, start in starts.items()})
+        self._continuity.took_over({p.number: start for p, start in starts.items()}, rebuilt)
         self._meet(servers)
         self._paused.difference_update(partitions)
         self._log.info("buckets received", buckets=len(partitions), owned=len(self._reading))
@@ -275,7 +276,9 @@ class Applier:
 
     def _meet(self, servers: Mapping[int, Server]) -> None:
         """Name what is out of place on these servers, and have the buckets vouched for again."""
-        if self._continuity.met(servers, {p.number: reading.position for p, reading in self._reading.items()}):
+        rebuilt = self._view.take_rebuilt(servers) if self._continuity.broken else ()
+        standing = {p.number: reading.position for p, reading in self._reading.items()}
+        if self._continuity.met(servers, standing, rebuilt):
             self._wake_voucher()
 
     # Where the view stands

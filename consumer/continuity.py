@@ -8,7 +8,7 @@ from consumer.domain.losses import Loss
 from consumer.ops.losses import Fall
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from structlog.typing import FilteringBoundLogger
 
@@ -37,9 +37,9 @@ class Continuity:
         before = self._moved.get(bucket)
         self._moved[bucket] = Fall(before.was if before else was, now)
 
-    def took_over(self, starts: Mapping[int, int]) -> None:
+    def took_over(self, starts: Mapping[int, int], rebuilt: Collection[int] = ()) -> None:
         """Note where new buckets stand: the publisher learns how far they had come before."""
-        self._losses.took_over(starts, [bucket for bucket in starts if self._begun.pop(bucket, None)])
+        self._losses.took_over(starts, [bucket for bucket in starts if self._begun.pop(bucket, None)], rebuilt)
 
     def given_up(self, buckets: Iterable[int]) -> None:
         """Forget buckets that are another worker's now."""
@@ -55,11 +55,11 @@ class Continuity:
         """Return whether something was found that has no name yet."""
         return bool(self._moved or self._begun)
 
-    def met(self, servers: Mapping[int, Server], standing: Mapping[int, int]) -> bool:
+    def met(self, servers: Mapping[int, Server], standing: Mapping[int, int], rebuilt: Collection[int] = ()) -> bool:
         """Name what was found, now that it is known on which servers; False if there was nothing to name.
 
         `servers` tells who serves each bucket, `standing` where all of them stand: under another server a bucket is to
-        be vouched for again, wherever it stands.
+        be vouched for again, wherever it stands. Those of `rebuilt` an operator had begun anew.
         """
         replaced = self._replaced(servers)
         if not replaced and not self.broken:
@@ -75,8 +75,9 @@ class Continuity:
             fallen = sum(fall.now < fall.was for fall in theirs.values())
             missing = len(begun.keys() & theirs.keys())
             self._losses.fell(Loss.OTHER_SERVER, theirs, fallen=fallen, missing=missing, run=run, last_run=last)
-        for kind in sorted({begun.get(bucket, Loss.VIEW_FELL_BACK) for bucket in named}):
-            self._losses.fell(kind, {b: fall for b, fall in named.items() if begun.get(b, Loss.VIEW_FELL_BACK) is kind})
+        kinds = {b: Loss.REBUILT if b in rebuilt else begun.get(b, Loss.VIEW_FELL_BACK) for b in named}
+        for kind in sorted(set(kinds.values())):
+            self._losses.fell(kind, {b: fall for b, fall in named.items() if kinds[b] is kind})
         if ahead := sorted(moved.keys() - falls.keys()):
             self._log.info("another worker read on in these buckets; going on where they stand", buckets=ahead[:10])
         return True

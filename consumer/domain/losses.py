@@ -19,6 +19,8 @@ class Loss(StrEnum):
     """A bucket stands at an earlier record under the same server: somebody restored keys."""
     VIEW_DAMAGED = "view-damaged"
     """A bucket lost some of its keys, or another system writes under its names."""
+    REBUILT = "rebuilt"
+    """An operator had the bucket begun anew: it is replayed like a loss, and is none."""
     EVICTING = "evicting"
     """Redis may drop keys whenever its memory is full."""
     READ_ONLY = "read-only"
@@ -42,6 +44,7 @@ SENTENCES = {
     Loss.OTHER_SERVER: "Redis is another server, or the same one started again",
     Loss.VIEW_FELL_BACK: "the view fell back under the same server: somebody restored keys",
     Loss.VIEW_DAMAGED: "Redis lost some keys of these buckets, or another system writes under their names",
+    Loss.REBUILT: "an operator had these buckets begun anew: they are replayed",
     Loss.EVICTING: "not vouching: this Redis may evict keys; set maxmemory-policy to noeviction",
     Loss.READ_ONLY: "Redis takes no writes, it is a read-only replica: point OPTOUT_REDIS_URL at the primary",
     Loss.OUT_OF_MEMORY: "Redis takes no writes, it has reached maxmemory: give it more",

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from consumer.ops.metrics import Metrics
 
+HEALED = "a loss is healed: all of its buckets are vouched for again"
+REPLAYED = "what an operator had begun anew is replayed: all of its buckets are vouched for again"
 MOST_NAMED = 10
 """Buckets whose numbers stand in a line of the log."""
 
@@ -50,7 +52,7 @@ class Losses:
         self._log = log
         self._open: list[_Open] = []
         self._explained: set[int] = set()
-        self._taken: dict[int, tuple[int, bool]] = {}
+        self._taken: dict[int, tuple[int, Loss]] = {}
         self._lock = threading.Lock()
 
     def fell(self, kind: Loss, falls: Mapping[int, Fall], **facts: object) -> None:
@@ -62,9 +64,11 @@ class Losses:
                         del known.buckets[bucket]
             self._open = [known for known in self._open if known.buckets]
             self._open.append(_Open(kind, time.monotonic(), {b: fall.now for b, fall in falls.items()}, len(falls)))
-        self._metrics.count_loss(kind)
+        if kind is not Loss.REBUILT:
+            self._metrics.count_loss(kind)
         deepest = max(falls.values(), key=lambda fall: fall.was - fall.now, default=None)
-        self._log.error(
+        say = self._log.info if kind is Loss.REBUILT else self._log.error
+        say(
             SENTENCES[kind],
             loss=kind.value,
             **_named(falls),
@@ -95,24 +99,21 @@ class Losses:
             self._explained.discard(bucket)
         return found
 
-    def took_over(self, starts: Mapping[int, int], begun: Iterable[int]) -> None:
+    def took_over(self, starts: Mapping[int, int], begun: Iterable[int], rebuilt: Iterable[int] = ()) -> None:
         """Note where buckets stood when they became ours, and which had to be begun, until it is known why."""
-        missing = set(begun)
+        kinds = {**dict.fromkeys(begun, Loss.VIEW_MISSING), **dict.fromkeys(rebuilt, Loss.REBUILT)}
         with self._lock:
-            self._taken.update({bucket: (start, bucket in missing) for bucket, start in starts.items()})
+            self._taken.update({b: (start, kinds.get(b, Loss.VIEW_FELL_BACK)) for b, start in starts.items()})
 
     def learned(self, published: Mapping[int, int]) -> None:
         """Hold against where buckets stood when they became ours how far their changes have been told."""
         with self._lock:
             taken = {bucket: self._taken.pop(bucket) for bucket in published if bucket in self._taken}
         falls = {b: Fall(published[b], start) for b, (start, _) in taken.items() if start < published[b]}
-        missing = {bucket: fall for bucket, fall in falls.items() if taken[bucket][1]}
-        fallen = {bucket: fall for bucket, fall in falls.items() if bucket not in missing}
-        if missing:
-            self.fell(Loss.VIEW_MISSING, missing, noticed="on taking them over")
-        if fallen:
-            self.fell(Loss.VIEW_FELL_BACK, fallen, noticed="on taking them over")
-        first = sorted(bucket for bucket, (_, begun) in taken.items() if begun and bucket not in missing)
+        for kind in (Loss.VIEW_MISSING, Loss.VIEW_FELL_BACK, Loss.REBUILT):
+            if theirs := {bucket: fall for bucket, fall in falls.items() if taken[bucket][1] is kind}:
+                self.fell(kind, theirs, noticed="on taking them over")
+        first = sorted(b for b, (_, kind) in taken.items() if kind is Loss.VIEW_MISSING and b not in falls)
         if first:
             self._log.info("buckets are begun for the first time", **_named(first))
 
@@ -129,9 +130,10 @@ class Losses:
                     healed.append(known)
             self._open = [known for known in self._open if known.buckets]
         for known in healed:
-            self._metrics.healed.inc()
+            if known.kind is not Loss.REBUILT:
+                self._metrics.healed.inc()
             self._log.info(
-                "a loss is healed: all of its buckets are vouched for again",
+                REPLAYED if known.kind is Loss.REBUILT else HEALED,
                 loss=known.kind.value,
                 buckets=known.total,
                 seconds=round(time.monotonic() - known.since, 2),

@@ -80,7 +80,7 @@ class Metrics:
             registry=self.registry,
         )
         self._losses = Counter("optout_losses", "Losses noticed.", ["kind"], registry=self.registry)
-        for kind in Loss:
+        for kind in set(Loss) - {Loss.REBUILT}:
             self._losses.labels(kind.value)
         self.healed = Counter("optout_losses_healed", "Losses that healed.", registry=self.registry)
 

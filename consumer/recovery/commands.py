@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from consumer.settings import Settings
 
+NOBODY_YET = "nothing moves yet: workers replay, within some 10 s if one was killed; is one running?"
+
 _buckets = click.option(
     "--bucket", "buckets", metavar="N", type=click.IntRange(min=0), multiple=True, help="This bucket; all by default."
 )
@@ -69,9 +71,9 @@ def verify(
 
 @click.command("rebuild")
 @_buckets
-@click.option("--reason", metavar="TEXT", default="none given", help="Why; it is kept for ever.")
+@click.option("--reason", metavar="TEXT", required=True, help="Why; it is kept for ever.")
 @click.option("--by", metavar="NAME", default=getpass.getuser, help="Who does it; else the account.")
-@click.option("--yes", is_flag=True, help="Do not ask at a terminal.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--wait/--no-wait", "wait", default=True, help="Wait until the buckets are vouched for; the default.")
 @click.pass_obj
 def rebuild(
@@ -81,10 +83,12 @@ def rebuild(
 
     Nothing is lost or told twice, whenever it is done. The workers replay: they may run or be started afterwards.
     """
+    if not yes and not sys.stdin.isatty():
+        raise click.UsageError("there is no terminal to ask at: say --yes")
     loaded = settings()
     begun = Rebuild(loaded, _chosen(buckets, loaded))
     click.echo(begun.announcement(), err=True)
-    if not yes and sys.stdin.isatty() and not click.confirm("Go on?", err=True):
+    if not yes and not click.confirm("Go on?", err=True):
         return say("nothing was begun anew", 1)
     write_down(loaded, OperatorActionKind.VIEW_REBUILT, by=by, reason=reason, buckets=sorted(set(buckets)))
     begun.begin()
@@ -93,8 +97,8 @@ def rebuild(
         return 0
     try:
         with bar("replaying") as moved:
-            seconds = begun.await_vouched(moved)
+            seconds = begun.await_vouched(moved, lambda: click.echo(NOBODY_YET, err=True))
     except KeyboardInterrupt:
-        return say("not waited for any longer; the workers go on replaying", 130)
+        return say("not waited for any longer; workers replay what was begun anew, now or when they run", 130)
     click.echo(f"replayed and vouched for after {seconds:.1f} s")
     return 0

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from consumer.settings import Settings
 
 LOOK_EVERY = 0.5
+PATIENCE = 5.0
+"""Seconds without any progress after which whoever waits is told what it waits for."""
 NOBODY_AFTER = 30.0
 """Seconds without any progress after which nobody is taken to be applying: a dead worker's buckets move within 10 s."""
 
@@ -66,20 +68,26 @@ class Rebuild:
         """Begin these buckets anew. One that is not there is left to its owner, who begins it by itself."""
         for bucket, meta in self._view.metas(self._buckets).items():
             if meta is not None:
-                self._view.begin(bucket, damaged=meta.epoch, published=meta.published)
+                self._view.begin(bucket, damaged=meta.epoch, published=meta.published, by_operator=True)
 
-    def await_vouched(self, progress: Callable[[int, int], None]) -> float:
+    def await_vouched(
+        self, progress: Callable[[int, int], None], nobody_yet: Callable[[], None] = lambda: None
+    ) -> float:
         """Wait until every bucket is vouched for again; return for how many seconds.
 
-        `progress` is told how many records are applied, and of how many. Raises NotRebuilt where nothing moves, and
-        ViewUnavailable.
+        `progress` is told how many records are applied, and of how many; `nobody_yet` is called once where nothing
+        moves for PATIENCE seconds. Raises NotRebuilt where nothing moves for longer, and ViewUnavailable.
         """
         began = moved = time.monotonic()
+        told = False
         last: tuple[int, int] | None = None
         while (now := self._state())[1] < len(self._buckets):
             progress(now[0], sum(self.records.values()))
             if now != last:
                 last, moved = now, time.monotonic()
+            elif not told and time.monotonic() - moved > PATIENCE:
+                told = True
+                nobody_yet()
             elif time.monotonic() - moved > NOBODY_AFTER:
                 left = len(self._buckets) - now[1]
                 raise NotRebuilt(

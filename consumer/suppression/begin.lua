@@ -3,7 +3,8 @@
 -- that was found damaged is left as it is: another owner has begun it.
 --
 -- KEYS  meta, outbox, locations
--- ARGV  log, new epoch, the epoch that was found damaged (empty: only if there is no bucket), published (0: unknown)
+-- ARGV  log, new epoch, the epoch that was found damaged (empty: only if there is no bucket), published (0: unknown),
+--       1 where an operator wants it: its owner then knows that nothing was lost
 -- Returns {status, epoch, applied}: OK, or OTHER with the name of the ledger that the bucket was made from.
 
 local kind = redis.call('TYPE', KEYS[1]).ok
@@ -18,4 +19,5 @@ end
 redis.call('DEL', KEYS[1], KEYS[2], KEYS[3])
 redis.call('HSET', KEYS[1], 'log', ARGV[1], 'epoch', ARGV[2], 'applied', '0', 'published', ARGV[4],
   'members', '0', 'states', '0', 'outbox', '0', 'locations', '0')
+if ARGV[5] == '1' then redis.call('HSET', KEYS[1], 'rebuilt', '1') end
 return {'OK', ARGV[2], 0}

@@ -125,30 +125,41 @@ class View:
             )
         return known
 
-    def begin(self, bucket: int, *, damaged: str | None = None, published: int = 0) -> int:
+    def begin(self, bucket: int, *, damaged: str | None = None, published: int = 0, by_operator: bool = False) -> int:
         """Begin a bucket that is not there, or anew the one whose epoch was found `damaged`; return its `applied`.
 
         An empty `damaged` stands for the epoch that is there now: a key of another type tells nothing of its epoch.
+        `by_operator` is kept for the owner, see `take_rebuilt`.
         """
-        return self.begin_all({bucket: damaged}, {bucket: published})[bucket]
+        return self.begin_all({bucket: damaged}, {bucket: published}, by_operator=by_operator)[bucket]
 
-    def begin_all(self, damaged: Mapping[int, str | None], published: Mapping[int, int]) -> dict[int, int]:
+    def begin_all(
+        self, damaged: Mapping[int, str | None], published: Mapping[int, int], *, by_operator: bool = False
+    ) -> dict[int, int]:
         """Begin each of these buckets, all in one round trip, and return their `applied`."""
         unread = self.metas([bucket for bucket, epoch in damaged.items() if epoch == ""])
         calls = {}
-        for bucket, epoch in damaged.items():
+        for bucket, found in damaged.items():
             meta = unread.get(bucket)
-            known = meta.epoch if meta else epoch
+            known = meta.epoch if meta else found
             prefix = self._prefixes[bucket]
             keys = [meta_key(prefix), outbox_key(prefix), locations_key(prefix)]
+            epoch = secrets.token_hex(8)
             calls[bucket] = Call(
-                BEGIN, keys, (self._ledger, secrets.token_hex(8), known or "", published.get(bucket, 0))
+                BEGIN, keys, (self._ledger, epoch, known or "", published.get(bucket, 0), int(by_operator))
             )
         begun = {}
         for bucket, (status, epoch, applied) in self._run(calls).items():
             self._status(status, epoch)
             begun[bucket] = int(applied)
         return begun
+
+    def take_rebuilt(self, buckets: Iterable[int]) -> set[int]:
+        """Return those of these buckets that an operator had begun anew, once; none where that cannot be asked."""
+        wanted = list(buckets)
+        keys = [meta_key(self._prefixes[bucket]) for bucket in wanted]
+        answers = ask(self._nodes, [(key, ("HDEL", key, "rebuilt")) for key in keys])
+        return {bucket for bucket, answer in zip(wanted, answers, strict=True) if answer == 1}
 
     def _run_all(self, calls: Sequence[Call]) -> list[Any]:
         began = time.monotonic()

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 BUCKETS = 2
 HERE, THERE = location_in(0, BUCKETS), location_in(1, BUCKETS)
 PATIENT, OTHER = "+12025550143", "+12025550144"
+REBUILD = ("rebuild", "--yes", "--reason", "a test")
 KEYWORDS = [(HERE, PATIENT, "STOP"), (HERE, OTHER, "STOP"), (HERE, OTHER, "START"), (THERE, PATIENT, "STOP")]
 
 
@@ -65,11 +66,13 @@ def test_owners_replay(system: System) -> None:
     with system.redis() as client:
         client.srem(f"optout:{{0.{BUCKETS}}}:set:{HERE}", PATIENT[1:])
     before = epochs(system)
-    done = system.run("rebuild", "--bucket", "0")
+    done = system.run(*REBUILD, "--bucket", "0")
     assert done.returncode == 0, done.stderr
     assert done.stderr.startswith("3 records will be replayed into 1 bucket")
     assert done.stdout.startswith("replayed and vouched for after ")
     assert (epochs(system)[0] == before[0], epochs(system)[1] == before[1]) == (False, True)
+    named = [line["loss"] for line in worker.log() if "loss" in line]
+    assert set(named) == {"rebuilt"}, named  # nothing was lost, and nothing is said to be
     assert system.verdict(HERE, PATIENT) == "SUPPRESSED"
     assert system.run("verify").returncode == 0
     system.append((HERE, PATIENT, "START"))
@@ -84,7 +87,7 @@ def test_changes_that_wait_are_not_lost(system: System) -> None:
     classify = system.start_worker("--only", "apply", OPTOUT_KAFKA_TRANSACTION_TIMEOUT_MS="10000")
     wait_for("settled", lambda: system.metas("applied") == system.ends("ledger"))
     classify.kill()  # with or without its changes told
-    done = system.run("rebuild", "--no-wait")
+    done = system.run(*REBUILD, "--no-wait")
     assert (done.returncode, done.stdout) == (0, "begun anew; the workers replay them\n"), done.stderr
     assert system.metas("applied") == {0: 0, 1: 0}
     assert system.verdict(HERE, PATIENT) == "UNKNOWN"
@@ -93,6 +96,8 @@ def test_changes_that_wait_are_not_lost(system: System) -> None:
     wait_for("told", lambda: len(system.read("changed")) >= len(KEYWORDS))
     assert oracle.told(system.read("changed")) == oracle.changes_of(system.read("ledger"))
     assert system.members() == {(HERE, PATIENT), (THERE, PATIENT)}
+    named = [line["loss"] for line in worker.log() if "loss" in line]
+    assert set(named) <= {"rebuilt"}, named
     assert worker.stop() == 0
 
 
@@ -106,9 +111,12 @@ def test_nobody_applies(system: System, monkeypatch: pytest.MonkeyPatch) -> None
     rebuild = Rebuild(load(), [0, 1])
     rebuild.begin()
     seen: list[tuple[int, int]] = []
+    told: list[str] = []
+    monkeypatch.setattr(module, "PATIENCE", 0.1)
     with pytest.raises(NotRebuilt, match="2 of 2 buckets are not vouched for, and nothing has moved"):
-        rebuild.await_vouched(lambda done, total: seen.append((done, total)))
+        rebuild.await_vouched(lambda done, total: seen.append((done, total)), lambda: told.append("once"))
     assert set(seen) == {(0, 4)}
+    assert told == ["once"]
     system.start_worker()
     rebuild = Rebuild(load(), [0, 1])
     monkeypatch.setattr(module, "NOBODY_AFTER", 30.0)
@@ -120,30 +128,34 @@ def test_waiting_can_be_ended(system: System) -> None:
     """Ctrl-C ends the waiting, not the replay, and says so."""
     applied(system)
     process = subprocess.Popen(
-        [*COMMAND, "rebuild"], env=system.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*COMMAND, *REBUILD], env=system.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     wait_for("begun anew", lambda: system.metas("applied") == {0: 0, 1: 0})
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=20)
     assert (process.returncode, out) == (130, "")
-    assert err.splitlines()[-1] == "optout: not waited for any longer; the workers go on replaying"
+    assert err.splitlines()[-1] == (
+        "optout: not waited for any longer; workers replay what was begun anew, now or when they run"
+    )
 
 
 def test_what_is_refused(system: System) -> None:
-    """Nothing is begun anew where what Redis holds could not be read again, or is another ledger's."""
+    """Nothing is begun anew unasked, or where what Redis holds could not be read again, or is another ledger's."""
     applied(system)
     before = epochs(system)
-    done = system.run("rebuild", OPTOUT_REDIS_URL="redis://127.0.0.1:1/0")
+    done = system.run("rebuild", "--reason", "a test")
+    assert (done.returncode, done.stderr) == (2, "optout: there is no terminal to ask at: say --yes\n")
+    done = system.run(*REBUILD, OPTOUT_REDIS_URL="redis://127.0.0.1:1/0")
     assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
-    done = system.run("rebuild", "--bucket", "2")
+    done = system.run(*REBUILD, "--bucket", "2")
     assert (done.returncode, done.stderr) == (2, "optout: --bucket 2: there are 2 buckets, 0 to 1\n")
-    done = system.run("rebuild", OPTOUT_GROUP="another")
+    done = system.run(*REBUILD, OPTOUT_GROUP="another")
     assert done.returncode == 1
     assert "Redis holds the view of another ledger" in done.stderr
     place = TopicPartition(system.topics["ledger"], 1, 1)
     system.admin.delete_records([place])[place].result(10)
-    done = system.run("rebuild")
+    done = system.run(*REBUILD)
     assert done.returncode == 1
     assert "[1] lost its beginning" in done.stderr
     assert epochs(system) == before
