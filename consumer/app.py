@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -93,9 +94,10 @@ def _listen(settings: Settings, ops: Ops, until: ExitStack) -> None:
     try:
         address = until.enter_context(listening(host, port, application(ops.metrics, ops.health)))
     except OSError as problem:
+        taken = problem.errno == errno.EADDRINUSE
         raise ConfigurationError(
-            f"OPTOUT_OPS_LISTEN: {host}:{port} cannot be listened on ({problem.strerror or problem}): name another "
-            "port, one for each worker of a machine"
+            f"OPTOUT_OPS_LISTEN: {host}:{port} cannot be listened on ({problem.strerror or problem}): "
+            + ("name another port, one for each worker of a machine" if taken else "name an address of this machine")
         ) from None
     logs.logger("worker").info("answering /livez, /readyz and /metrics", host=address[0], port=address[1])
 

@@ -15,7 +15,7 @@ from consumer.kafka.cluster import partitions_by_topic
 from consumer.ledger import LedgerFault
 from consumer.nodes import WrongMode
 from consumer.settings import ConfigurationError, Settings, load
-from consumer.suppression.scripts import ViewUnavailable
+from consumer.suppression.scripts import ViewRefused, ViewUnavailable, unavailable
 from consumer.suppression.view import View
 
 if TYPE_CHECKING:
@@ -78,7 +78,10 @@ def _redis_faults(settings: Settings) -> list[str]:
 
 
 def _unreachable(name: str, problem: Exception) -> str:
-    return f"{name} cannot be reached ({type(problem).__name__}): is it running, and is OPTOUT_REDIS_URL right?"
+    said = unavailable(problem)
+    if isinstance(said, ViewRefused):
+        return str(said).replace("Redis", name, 1)
+    return f"{name} cannot be reached ({said}): is it running, and is OPTOUT_REDIS_URL right?"
 
 
 def _server_faults(name: str, info: Mapping[str, Any], settings: Settings) -> list[str]:

@@ -65,7 +65,7 @@ def run(arguments: Sequence[str]) -> int:
     except WRONG as wrong:
         answer = say(str(wrong), 2)
     except FAILED as failed:
-        answer = say(str(failed), 1)
+        answer = say(deployment.in_words(failed), 1)
     except BrokenPipeError:  # whoever reads our answer has gone
         sys.stderr.close()
         answer = 1
@@ -94,7 +94,7 @@ def optout(context: click.Context) -> None:
     Settings come from the environment (OPTOUT_REDIS_URL, OPTOUT_KAFKA_BOOTSTRAP_SERVERS, ...) or from the TOML file
     that OPTOUT_CONFIG_FILE names; README.md lists them all.
     """
-    logs.configure("warning")
+    logs.configure("warning", client=False)
     context.obj = _settings  # for commands that stand in a file of their own
 
 

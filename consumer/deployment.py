@@ -21,7 +21,7 @@ from consumer.nodes import OneNode, check_database, cluster_at
 from consumer.ops import logs
 from consumer.settings import ConfigurationError
 from consumer.suppression.answers import OtherLedger
-from consumer.suppression.scripts import ViewUnavailable
+from consumer.suppression.scripts import ViewAway, ViewUnavailable
 from consumer.wire import registry
 from consumer.wire.codec import Codec
 from consumer.wire.errors import SchemaError, SchemaSourceUnavailable
@@ -37,6 +37,13 @@ if TYPE_CHECKING:
 
 FAULTS = (KafkaGone, LedgerFault, OtherLedger, SchemaError, SchemaSourceUnavailable, topics.TopicError, ViewUnavailable)
 """What the parts of a deployment raise, each in a sentence, when they are wrong or out of reach."""
+
+
+def in_words(fault: Exception) -> str:
+    """Return what a person is told of one of FAULTS."""
+    if isinstance(fault, ViewAway):
+        return f"Redis does not answer ({fault}): is it running, and is OPTOUT_REDIS_URL right?"
+    return str(fault)
 
 
 def redis_nodes(settings: Settings) -> Nodes:

@@ -12,7 +12,7 @@ from operator import methodcaller
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from consumer.kafka.producers import Outgoing
-from consumer.wire.codec import Unreadable
+from consumer.wire.errors import Reason, Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +25,8 @@ UNATTRIBUTABLE = "unattributable-opt-out"
 """The reason of a dead letter that somebody must look at now: a patient said STOP and nobody knows who, or to whom."""
 UNATTRIBUTABLE_OPT_IN = "unattributable-opt-in"
 OUT_OF_RANGE = "out-of-range"
+REASONS = (UNATTRIBUTABLE, UNATTRIBUTABLE_OPT_IN, OUT_OF_RANGE, *(str(reason) for reason in Reason))
+"""Every reason there is."""
 
 FIRST_TIME_HEADER = "optout.first-kafka-timestamp"
 """The Kafka timestamp, in ms, that the record had when it first came in; -1 where it had none."""

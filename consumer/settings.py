@@ -75,11 +75,14 @@ def _address(value: object) -> object:
     """Return (host, port) of host:port, [host]:port or a port alone."""
     if value is None or isinstance(value, tuple):
         return value
-    host, _, port = str(value).strip().rpartition(":")
-    host = host.removeprefix("[").removesuffix("]") or LOOPBACK
-    if not (port.isascii() and port.isdigit() and int(port) <= HIGHEST_PORT):
-        raise ValueError("write host:port, as in 127.0.0.1:9464, or 0.0.0.0:9464 for other machines to ask")
-    return host, int(port)
+    written = str(value).strip()
+    if not written:
+        return None  # as compose files give what nobody set
+    host, _, port = written.rpartition(":")
+    in_brackets = host.startswith("[") and host.endswith("]")
+    if not (port.isascii() and port.isdigit() and int(port) <= HIGHEST_PORT) or (":" in host) is not in_brackets:
+        raise ValueError("write host:port, as in 127.0.0.1:9464, [::1]:9464, or 0.0.0.0:9464 for other machines to ask")
+    return host.removeprefix("[").removesuffix("]") or LOOPBACK, int(port)
 
 
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
@@ -104,7 +107,7 @@ class Settings(BaseSettings):
         "standalone",
         description="`cluster` for a Redis Cluster: `OPTOUT_REDIS_URL` then names any of its nodes.",
     )
-    redis_timeout: float = Field(2.0, gt=0, description="Seconds to wait for Redis to connect or to answer.")
+    redis_timeout: float = Field(2.0, gt=0, le=3600, description="Seconds to wait for Redis to connect or to answer.")
     confirmations: Literal["ours", "provider"] | None = Field(
         None,
         description="`ours` or `provider`: who confirms a change to the patient. A worker must be told: a patient must "
@@ -174,7 +177,9 @@ class Settings(BaseSettings):
         description="Where to answer `/livez`, `/readyz` and `/metrics`: `host:port`, or a port alone for this machine "
         "only. Not set, a worker listens nowhere.",
     )
-    shutdown_seconds: float = Field(10.0, gt=0, description="Deadline in seconds for a clean end after SIGTERM.")
+    shutdown_seconds: float = Field(
+        10.0, gt=0, le=86_400, description="Deadline in seconds for a clean end after SIGTERM."
+    )
     allow_simulation: bool = Field(
         default=False, description="1 lets `simulate` write to a cluster that is not for trying out."
     )
@@ -273,12 +278,27 @@ def load(*, alone: Path | None = None) -> Settings:
         faults.append(
             "OPTOUT_LEDGER_ID leaves the ledger unchecked: set OPTOUT_UNSAFE_LEDGER=1 with it, or leave it out"
         )
+    faults += _shared_topics(settings)
     faults += [
         f"{_variable('kafka', name)} cannot be set: the promise stands on it" for name in settings.kafka.keys() & OURS
     ]
     if faults:
         raise ConfigurationError(*faults)
     return settings
+
+
+def _shared_topics(settings: Settings) -> list[str]:
+    """Return a sentence for each topic that is named for two things: dead letters in inbound would be read as texts."""
+    roles: dict[str, list[str]] = {}
+    for role in (name for name in Settings.model_fields if name.endswith(("_topic", "_topics"))):
+        named = getattr(settings, role)
+        for topic in {named} if isinstance(named, str) else set(named):
+            roles.setdefault(topic, []).append(_variable(role))
+    return [
+        f"{' and '.join(names)} name the same topic, {topic}: give each its own"
+        for topic, names in roles.items()
+        if len(names) > 1
+    ]
 
 
 def _unknown_variables() -> list[str]:

@@ -190,6 +190,8 @@ def await_read(settings: Settings, locations: Iterable[str]) -> float:
 def _why(verdict: Verdict) -> str:
     if verdict.reason in (Unknown.UNREACHABLE, Unknown.TIMEOUT):
         return f"Redis does not answer ({verdict.reason})"
+    if verdict.reason is Unknown.REFUSED:
+        return "Redis refuses the user, the password or the database of OPTOUT_REDIS_URL"
     if verdict.reason in (Unknown.UNVOUCHED, Unknown.OTHER_SERVER):
         return (
             f"no worker vouches for what Redis holds ({verdict.reason}): is one running, with the same OPTOUT_BUCKETS?"

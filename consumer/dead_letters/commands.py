@@ -42,7 +42,9 @@ def _filters(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--limit", metavar="N", type=click.IntRange(1), help="Only the newest N."),
         click.option("--source", metavar="TOPIC", help="Only those that came from this topic."),
         click.option("--since", metavar="AGO", type=Duration(), help="Only those put aside within 90s, 30m, 2h, 7d."),
-        click.option("--reason", metavar="REASON", help="Only those with this reason."),
+        click.option(
+            "--reason", metavar="REASON", type=click.Choice(letter.REASONS), help="Only those with this reason."
+        ),
     ):
         command = option(command)
     return command
@@ -89,7 +91,7 @@ def show(settings: Callable[[], Settings], /, *, name: tuple[int, int], content:
 @click.option("--all", "everything", is_flag=True, help="All that no newer letter stands for, as the filters say.")
 @_filters
 @click.option("--dry-run", is_flag=True, help="Say what would be replayed, and do nothing.")
-@click.option("--rate", metavar="N", type=click.FloatRange(0, min_open=True), help="At most N a second.")
+@click.option("--rate", metavar="N", type=click.IntRange(1, 100_000), help="At most N a second.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.pass_obj
 def replay_command(

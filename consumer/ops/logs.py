@@ -12,8 +12,12 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
 
-def configure(level: str = "info") -> None:
-    """Set up structlog for the process: to stderr, so that what a command answers stands alone on stdout."""
+def configure(level: str = "info", *, client: bool = True) -> None:
+    """Set up structlog for the process: to stderr, so that what a command answers stands alone on stdout.
+
+    Without `client` the Kafka client's own lines are left out: of a command that asks once, its answer says enough.
+    """
+    logging.getLogger("librdkafka").setLevel(logging.NOTSET if client else logging.CRITICAL + 1)
     person = sys.stderr.isatty()
     structlog.configure(
         processors=[

@@ -64,7 +64,7 @@ def verify(
                         json.dumps(differences.as_dict(difference)) if as_json else differences.in_words(difference)
                     )
     except (CannotCompare, *deployment.FAULTS) as failed:
-        return say(f"not compared: {failed}", 2)
+        return say(f"not compared: {deployment.in_words(failed)}", 2)
     click.echo(differences.summary(chosen, limit), err=as_json)
     return 1 if differences.found else 0
 

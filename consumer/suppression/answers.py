@@ -103,9 +103,13 @@ class Audit:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A maintenance window of a bucket: begin and end by Redis's clock, and how much of it is left, in ms."""
+    """A maintenance window of a bucket: begin and end by Redis's clock, how much of it is left, in ms.
+
+    `age` is how old what the bucket is vouched for is, in ms, where somebody vouches for it.
+    """
 
     status: Status
     begin: int
     end: int
     left: int
+    age: int

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 
 REFUSED = "Redis refuses our user or password: see OPTOUT_REDIS_URL"
+NO_DATABASE = "Redis has no database of that number: see OPTOUT_REDIS_URL"
 MOVING = "the slot is moving to another server of the cluster"
 
 
@@ -42,6 +43,10 @@ class ViewUnavailable(Exception):
     def __init__(self, sentence: str, loss: Loss | None = None) -> None:
         super().__init__(sentence)
         self.loss = loss
+
+
+class ViewAway(ViewUnavailable):
+    """Redis does not answer, or not as it would if it were well. The text names the kind of error, and no more."""
 
 
 class ViewRefused(ViewUnavailable):
@@ -183,4 +188,6 @@ def unavailable(error: Exception) -> ViewUnavailable:
     word = str(error).partition(" ")[0] if isinstance(error, ResponseError) else ""
     if word in ("NOAUTH", "WRONGPASS", "NOPERM"):
         return ViewRefused(REFUSED)
-    return ViewUnavailable(f"{type(error).__name__} {word}".strip())
+    if word == "DB":
+        return ViewRefused(NO_DATABASE)
+    return ViewAway(f"{type(error).__name__} {word}".strip())

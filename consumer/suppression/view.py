@@ -118,9 +118,9 @@ class View:
     def _status(self, status: bytes, other: bytes) -> Status:
         known = Status(status.decode())
         if known is Status.OTHER:
-            name = other.decode(errors="replace")
+            name = f"{other.decode(errors='replace')}; " if other else ""
             raise OtherLedger(
-                f"Redis holds the view of another ledger ({name}; this one is {self._ledger}): "
+                f"Redis holds the view of another ledger ({name}this one is {self._ledger}): "
                 "point OPTOUT_REDIS_URL at the right database, or empty that one if it is no longer needed"
             )
         return known
@@ -289,7 +289,7 @@ class View:
         return {b: self._vouched(answer) for b, answer in self._run(calls).items()}
 
     def _vouched(self, answer: Any) -> Status:
-        return Status.CHANGED if isinstance(answer, ViewDamaged) else self._status(answer[0], b"another")
+        return Status.CHANGED if isinstance(answer, ViewDamaged) else self._status(answer[0], b"")
 
     def open_window(self, buckets: Iterable[int], milliseconds: int) -> dict[int, Window]:
         """Open a maintenance window in each of these buckets that is over after so many ms; one that is open goes on.
@@ -313,9 +313,9 @@ class View:
 
     def _window(self, answer: Any) -> Window:
         if isinstance(answer, ViewDamaged):
-            return Window(Status.CHANGED, 0, 0, 0)
-        status, begin, end, left = answer
-        return Window(self._status(status, b"another"), begin, end, left)
+            return Window(Status.CHANGED, 0, 0, 0, 0)
+        status, begin, end, left, age = answer
+        return Window(self._status(status, b""), begin, end, left, age)
 
     def audit(self, bucket: int, epoch: str) -> Audit:
         """Count members, records and waiting changes of a bucket of that epoch against its meta.

@@ -204,7 +204,8 @@ def test_show(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
         (["replay", "0:0", "0:5", "--yes"], 1, "there is no letter 0:5"),
         (["replay", "0:1", "--yes"], 1, "0:1 cannot be replayed: workers do not read sms.other"),
         (["replay", "0:2", "--yes"], 1, "0:2 cannot be replayed: no header says where from"),
-        (["replay", "--all", "--yes", "--rate", "0"], 2, "0.0 is not in the range x>0"),
+        (["replay", "--all", "--yes", "--rate", "0"], 2, "0 is not in the range 1<=x<=100000"),
+        (["list", "--reason", "unattributable"], 2, "'unattributable' is not one of 'unattributable-opt-out'"),
     ],
 )
 def test_wrong_use(
@@ -249,7 +250,7 @@ def test_replay(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     assert not desk.came_back()
     assert said(capsys, "replay", "--all", "--yes")[:2] == (1, ["1 of 1 replayed"])
     assert said(capsys, "replay", "--yes", "--rate", "100", "0:0", "0:0") == (0, ["1 of 1 replayed"], "")
-    assert said(capsys, "replay", "--all", "--reason", "none") == (0, ["nothing to replay"], "")
+    assert said(capsys, "replay", "--all", "--reason", "not-framed") == (0, ["nothing to replay"], "")
     newer, older = desk.came_back()
     for message, at, letter in ((older, desk.now - HOUR, b"0:0"), (newer, desk.now, b"0:2")):
         assert (message.value(), message.key(), message.partition()) == (desk.text, f"loc-1:{PATIENT}".encode(), 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from typing import TYPE_CHECKING
 
@@ -72,11 +73,24 @@ def test_nothing_to_keep(system: System) -> None:
     assert system.read("actions") == []
 
 
+def test_too_late(system: System) -> None:
+    """What guards do not accept any more a window would not keep either: it is refused, and says why."""
+    worker = system.start_worker()
+    wait_for("ALLOWED", lambda: system.verdict("loc-1", FINE) == "ALLOWED")
+    worker.kill()
+    time.sleep(2)
+    refused = system.run("maintenance", "begin", "--for", "1h", *WHY, OPTOUT_MAX_STALENESS="1")
+    assert refused.returncode == 1
+    assert re.match(r"optout: what is vouched for is \ds old, and guards accept no more than 1s: ", refused.stderr)
+    assert system.read("actions") == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (("--for", "soon", *WHY), "is no span of time"),
         (("--for", "0s", *WHY), "is no span of time"),
+        (("--for", "45", *WHY), "is no span of time: write it as in 90s, 45m"),
         (("--for", "5h", *WHY), "5h are too long: 4h are the most"),
         (("--for", "10m"), "Missing option '--reason'"),
     ],

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.parts.system import inbound, wait_for
 
 if TYPE_CHECKING:
@@ -43,3 +45,48 @@ def test_a_worker_that_never_had_a_redis_takes_no_buckets(system: System) -> Non
     wait_for("all are opted out", lambda: len(system.members()) == 20, 10)
     assert "buckets received" not in lost.events()
     assert lost.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("address", "sentence"),
+    [
+        (
+            "redis://127.0.0.1:1/0",
+            "Redis does not answer (ConnectionError): is it running, and",
+        ),
+        ("{redis}/99", "Redis has no database of that number: see OPTOUT_REDIS_URL"),
+        ("{redis}/abc", "OPTOUT_REDIS_URL cannot be understood: write redis://user:password@host:port/0"),
+    ],
+)
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("verify",),
+        ("rebuild", "--yes", "--reason", "a test"),
+        ("maintenance", "status"),
+        ("maintenance", "begin", "--for", "5m", "--reason", "a test"),
+        ("check-config",),
+    ],
+    ids=lambda command: "-".join(command[:2]),
+)
+def test_a_redis_that_does_not_answer(system: System, command: tuple[str, ...], address: str, sentence: str) -> None:
+    """Whoever operates the system reads what is wrong with Redis, where that is set, and no more."""
+    where = address.format(redis=system.redis_url.removesuffix("/0"))
+    done = system.run(*command, OPTOUT_REDIS_URL=where)
+    assert done.returncode in {1, 2}
+    if command == ("check-config",):
+        sentence = sentence.replace("does not answer", "cannot be reached")
+    said = [line for line in done.stderr.splitlines() if "Redis" in line or "REDIS" in line]
+    assert len(said) == 1, done.stderr
+    assert sentence in said[0]
+
+
+def test_a_topic_for_two_things(system: System) -> None:
+    """Dead letters in inbound would be read as texts: a topic that is named for two things is refused."""
+    done = system.run("worker", OPTOUT_DEAD_LETTER_TOPIC=system.topics["inbound"])
+    assert done.returncode == 2
+    (sentence,) = done.stderr.splitlines()
+    assert sentence == (
+        f"optout: OPTOUT_INBOUND_TOPICS and OPTOUT_DEAD_LETTER_TOPIC name the same topic, {system.topics['inbound']}: "
+        "give each its own"
+    )

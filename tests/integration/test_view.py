@@ -513,10 +513,10 @@ def test_every_step_says_that_redis_is_away(own_redis: MakeRedis) -> None:
         view, entries = on(client), ledger(6)
         filled(view, entries)
         with paused(server.pid):
-            assert failing(view, entries) == {"ViewUnavailable"}
+            assert failing(view, entries) == {"ViewAway"}
         assert_holds(client, entries)
         server.stop()
-        assert failing(view, entries) == {"ViewUnavailable"}
+        assert failing(view, entries) == {"ViewAway"}
         server.start()
         assert_holds(client, entries)
         client.config_set("requirepass", "secret")

@@ -21,7 +21,9 @@ def test_addresses(given: str, meant: tuple[str, int], monkeypatch: pytest.Monke
     assert settings.load().ops_listen == meant
 
 
-@pytest.mark.parametrize("given", ["", "localhost", "localhost:", "localhost:http", "localhost:65536", "1:2:-3"])
+@pytest.mark.parametrize(
+    "given", ["::1:9464", "[127.0.0.1]:9464", "localhost", "localhost:", "localhost:http", "localhost:65536", "1:2:-3"]
+)
 def test_what_is_no_address(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is no address is refused in one sentence that shows how to write one."""
     monkeypatch.setenv("OPTOUT_OPS_LISTEN", given)
@@ -33,6 +35,8 @@ def test_what_is_no_address(given: str, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_unset_listens_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing listens unless it is asked to."""
+    """Nothing listens unless it is asked to; a compose file gives what is not set as nothing."""
     monkeypatch.delenv("OPTOUT_OPS_LISTEN", raising=False)
+    assert settings.load().ops_listen is None
+    monkeypatch.setenv("OPTOUT_OPS_LISTEN", "")
     assert settings.load().ops_listen is None
