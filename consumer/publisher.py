@@ -192,6 +192,10 @@ class Publisher:
         starts = {bucket: self._known[bucket] for bucket in buckets}
         limit = max(1, MOST_CHANGES // max(1, len(starts)))
         taken = self._take(starts, limit)
+        # A view that fell back under us, and was replayed, may hold again what was told long ago.
+        old = {b: starts[b] for b, one in taken.items() if one.status is Status.OK and one.published < starts[b]}
+        if old:
+            self._view.trim(old)
         offsets = {bucket: _up_to(one, limit) for bucket, one in taken.items() if one.status is Status.OK}
         offsets = {bucket: offset for bucket, offset in offsets.items() if offset > starts[bucket]}
         changes = [(Partition(self._ledger, bucket), change) for bucket in offsets for change in taken[bucket].changes]

@@ -279,6 +279,26 @@ def test_replay_tells_nothing_again(system: System, who: str) -> None:
     member.die()
 
 
+def test_what_was_told_is_forgotten_again(system: System) -> None:
+    """A view that is put back to when a change still waited does not keep it: it was told, and the owner knows."""
+    member = owner(system)
+    keywords(system, "STOP", "START")
+    turn(member, until=lambda: system.metas("applied") == system.ends("ledger"))
+    with system.redis() as client:
+        copies = {key: client.dump(key) for key in client.keys("optout:*")}
+        publish(member)
+        assert set(system.metas("outbox").values()) == {0}
+        for key, copy in copies.items():
+            assert copy is not None
+            client.restore(key, 0, copy, replace=True)
+    assert max(system.metas("outbox").values()) > 0
+    member.publisher._swept = -1e9  # half a minute later
+    publish(member)
+    assert set(system.metas("outbox").values()) == {0}
+    assert system.metas("published") == system.ends("ledger")
+    assert not oracle.twice(oracle.told(system.read("changed")))
+
+
 def test_taken_under_an_earlier_assignment_is_not_sent(system: System) -> None:
     """What was taken before a bucket went to another worker and came back is never sent: it was told meanwhile."""
     keywords(system, "STOP", "STOP")
