@@ -81,7 +81,8 @@ class Bucket:
             raise OtherLog
         if position > self.applied:
             raise Refused(self.applied)
-        self.published = max(self.published, published)
+        if published > self.published:
+            self.trim(published)
         decided = [self._apply(entry) for entry in entries if entry.offset >= self.applied]
         self.applied = max(self.applied, end)
         return decided

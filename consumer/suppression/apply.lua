@@ -122,6 +122,9 @@ for place = 1, places do
     if #back > 0 then redis.call('SREM', set, unpack(back)) end
   end
 end
+if published > tonumber(m[4]) then -- a view that was put back may hold again what was told since
+  waiting = waiting - redis.call('ZREMRANGEBYSCORE', outbox, '-inf', '(' .. string.format('%.0f', published))
+end
 if #changes > 0 then
   redis.call('ZADD', outbox, unpack(changes))
   waiting = waiting + #changes / 2
