@@ -20,6 +20,7 @@ from consumer.domain.events import (
     SubscriptionChanged,
 )
 from consumer.domain.keywords import Keywords
+from consumer.inbound import Inbound, unnamed
 from consumer.intake import Intake, Topics
 from consumer.kafka import topics
 from consumer.kafka.inbox import CommittedReader, Inbox
@@ -115,7 +116,7 @@ def _run(
         parts["apply"] = _apply(settings, admin, encoding, source, confirmations, ops)
     if only != "apply":
         encoding.prepare(KeywordRecord, ReviewRequested)
-        parts["classify"] = _classify(settings, encoding, source, ops)
+        parts["classify"] = _classify(settings, admin, encoding, source, ops)
     return worker.run(parts, shutdown_seconds=settings.shutdown_seconds, log=logs.logger("worker"))
 
 
@@ -124,7 +125,13 @@ def _consumer_config(settings: Settings, group: str) -> dict[str, Any]:
     return {**ours, **deployment.client_config(settings), "group.id": group}
 
 
-def _classify(settings: Settings, encoding: Codec, source: Ledger, ops: Ops) -> worker.Part:
+def _inbound(settings: Settings, admin: AdminClient, source: Ledger) -> Inbound:
+    """Return inbound's topics; where a broker can tell no ids there are none."""
+    ids = unnamed if settings.ledger_id else lambda names: topics.topic_ids(admin, names)
+    return Inbound(settings.inbound, source.topic_id, ids)
+
+
+def _classify(settings: Settings, admin: AdminClient, encoding: Codec, source: Ledger, ops: Ops) -> worker.Part:
     log = logs.logger("classify")
     intake = Intake(
         codec=encoding,
@@ -144,7 +151,7 @@ def _classify(settings: Settings, encoding: Codec, source: Ledger, ops: Ops) -> 
         classifier = Classifier(
             intake=intake,
             producer=producer,
-            ledger_id=source.topic_id,
+            inbound=_inbound(settings, admin, source),
             metrics=ops.metrics,
             health=ops.health,
             log=log,
@@ -204,7 +211,7 @@ def _apply(  # noqa: PLR0917 - what the root has at hand
             inbox=inbox,
             offsets=Offsets(admin, CommittedReader(deployment.client_config(settings), settings.classifiers)),
             ledger=source,
-            inbound=settings.inbound,
+            inbound=_inbound(settings, admin, source),
             published=publisher.published,
             topic_id=None if settings.ledger_id else lambda: topics.topic_id(admin, source.topic),
             unsafe=lambda: deployment.ledger_faults(settings, admin),

@@ -11,14 +11,17 @@ nothing behind that is touched.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from consumer.domain.bad_records import BadRecords
 from consumer.domain.losses import Loss
 from consumer.kafka.errors import KafkaGone
 from consumer.kafka.inbox import Partition
+from consumer.kafka.topics import TopicError
 from consumer.ledger import LedgerFault
 from consumer.letter import UNATTRIBUTABLE, UNATTRIBUTABLE_OPT_IN, DeadLetter
 from consumer.wire.codec import SchemaSourceUnavailable
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
+    from consumer.inbound import Inbound
     from consumer.intake import Intake
     from consumer.kafka.inbox import Committed, Inbox, Message, Read
     from consumer.kafka.producers import LedgerProducer, Outgoing
@@ -41,6 +45,8 @@ FLUSH_SECONDS = 1.0
 MOST_UNACKNOWLEDGED = 20_000
 """Records that Kafka has not acknowledged above which no more is read."""
 FLUSH_ON_REVOKE = 5.0
+IDENTIFY_EVERY = 10.0
+"""Seconds after which Kafka is asked again whether inbound's topics are the ones that they were."""
 REGISTRY_PATIENCE = 60.0
 NOT_JOINED = "its group has not let it in, or it lost its place there"
 MOST_NAMED = 20
@@ -59,7 +65,7 @@ class Classifier:
         *,
         intake: Intake,
         producer: LedgerProducer,
-        ledger_id: str,
+        inbound: Inbound,
         metrics: Metrics,
         health: Health,
         log: FilteringBoundLogger,
@@ -71,7 +77,9 @@ class Classifier:
         self._most_unacknowledged = most_unacknowledged
         self._limits = limits or BadRecords()
         self._unattributed: list[str] = []
-        self._ledger_id = ledger_id
+        self._inbound = inbound
+        self._notes: Mapping[str, str] = {}
+        self._identified = -math.inf
         self._intake = intake
         self._producer = producer
         self._log = log
@@ -87,12 +95,11 @@ class Classifier:
         """Begin at the committed offset; at the first one where nothing was ever committed."""
         assert self._inbox is not None
         starts = {}
+        self._identify()
         try:
             for partition, committed in self._inbox.committed(partitions, 10.0).items():
-                if committed is None:
-                    starts[partition] = self._inbox.first_offset(partition, 10.0)
-                else:
-                    starts[partition] = self._ours(partition, committed)
+                start = None if committed is None else self._ours(partition, committed)
+                starts[partition] = self._inbox.first_offset(partition, 10.0) if start is None else start
         except TimeoutError as problem:
             raise KafkaGone(f"the offsets to begin at cannot be read: {problem}") from None
         self._positions.update(starts)
@@ -100,18 +107,52 @@ class Classifier:
         self._log.info("inbound partitions received", partitions=len(partitions), owned=len(self._positions))
         return starts
 
-    def _ours(self, partition: Partition, committed: Committed) -> int:
-        """Return the offset to go on at. Raises LedgerFault where what lies below it was written to another ledger.
+    def _identify(self) -> None:
+        """Learn which topics inbound's are. Raises KafkaGone where one is not the one that it was, or is not there."""
+        try:
+            notes = self._inbound.notes()
+        except TopicError as problem:
+            raise KafkaGone(str(problem)) from None
+        self._identified = time.monotonic()
+        self._compare(notes)
+        self._notes = notes
 
-        A commit names the ledger that it stands for; one without a name was set by hand, and is named with the next.
+    def _compare_now(self) -> None:
+        with suppress(TopicError):  # away, or deleted: asked again
+            self._compare(self._inbound.notes())
+
+    def _compare(self, notes: Mapping[str, str]) -> None:
+        for topic, note in self._notes.items():
+            if notes[topic] != note:
+                raise KafkaGone(
+                    f"{topic} is another topic than it was: it was deleted and made anew, and what this worker knew of "
+                    "it is void; the next start reads it from its beginning"
+                )
+
+    def _ours(self, partition: Partition, committed: Committed) -> int | None:
+        """Return the offset to go on at; None for one that was reached in a topic that is not there any more.
+
+        Raises LedgerFault where what lies below it was written to another ledger. A commit names the ledger that it
+        stands for and the topic it was read from; one without a name was set by hand, and is named with the next.
         """
-        if committed.note == self._ledger_id:
+        note = self._notes[partition.topic]
+        if committed.note == note:
             self._committed[partition] = committed.offset
+        elif committed.note != self._inbound.ledger_id and self._inbound.is_ours(committed.note):
+            self._log.error(
+                "this inbound topic was deleted and made anew: it is read from its beginning",
+                topic=partition.topic,
+                partition=partition.number,
+            )
+            return None
+        elif self._inbound.is_ours(committed.note):
+            pass  # named before commits named their topic, too
         elif committed.note:
+            other = committed.note.partition("/")[0]
             raise LedgerFault(
                 f"{partition.topic} [{partition.number}] was read up to {committed.offset} into another ledger "
-                f"(id {committed.note}; this one is {self._ledger_id}), and this one lacks its opt-outs: go back to "
-                "that ledger, or, to begin a new one from what inbound still holds, set an OPTOUT_GROUP of its own",
+                f"(id {other}; this one is {self._inbound.ledger_id}), and this one lacks its opt-outs: go back to the "
+                "other, or, to begin a new ledger from what inbound still holds, set an OPTOUT_GROUP of its own",
                 Loss.LEDGER_RECREATED,
             )
         return committed.offset
@@ -152,7 +193,11 @@ class Classifier:
             self._health.beat(PART)
             self._hold_back(inbox)
             # Under load whole batches are cheaper; else the first message is not to wait for a second one.
-            read = inbox.read_batch(MOST_MESSAGES, 0.01) if busy else inbox.read(MOST_MESSAGES, 0.1)
+            try:
+                read = inbox.read_batch(MOST_MESSAGES, 0.01) if busy else inbox.read(MOST_MESSAGES, 0.1)
+            except KafkaGone:
+                self._compare_now()  # says it better, where that is the reason
+                raise
             busy = bool(read.messages)
             self.step(read)
             if time.monotonic() >= due:
@@ -219,7 +264,10 @@ class Classifier:
                     return None
 
     def commit(self) -> None:
-        """Commit how far everything is acknowledged, if that moved."""
+        """Commit how far everything is acknowledged, if that moved. Raises KafkaGone for an inbound that is another."""
+        if time.monotonic() - self._identified > IDENTIFY_EVERY:
+            self._identified = time.monotonic()
+            self._compare_now()
         moved = [p for p, offset in self._positions.items() if self._committed.get(p) != offset]
         done = not moved or (self._producer.flush(FLUSH_SECONDS) and self._commit(moved))
         self._health.tell(
@@ -234,7 +282,7 @@ class Classifier:
         assert self._inbox is not None
         offsets = {p: self._positions[p] for p in partitions if p in self._positions}
         offsets = {p: offset for p, offset in offsets.items() if self._committed.get(p) != offset}
-        done = self._inbox.commit(offsets, self._ledger_id)
+        done = self._inbox.commit(offsets, self._notes)
         if done:
             self._committed.update(offsets)
         return done

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
+    from consumer.inbound import Inbound
     from consumer.kafka.inbox import Inbox
     from consumer.kafka.offsets import Offsets
     from consumer.ledger import Ledger
@@ -58,7 +59,7 @@ class Voucher:
         inbox: Inbox,
         offsets: Offsets,
         ledger: Ledger,
-        inbound: Sequence[str],
+        inbound: Inbound,
         published: Callable[[int], int],
         topic_id: Callable[[], str] | None,
         unsafe: Callable[[], Sequence[str]],
@@ -218,9 +219,12 @@ class Voucher:
 
     def _times(self, servers: Iterable[Server]) -> dict[Server, int]:
         """Return the time up to which everything inbound held is in the ledger, by the clock of each server."""
-        partitions = self._offsets.partitions(self._inbound)
-        committed = self._offsets.classified(partitions, self._ledger.topic_id)
+        partitions = self._offsets.partitions(self._inbound.topics)
+        notes = self._notes()
+        committed = self._offsets.classified(partitions, notes)
         starts, ends = self._offsets.starts(partitions), self._offsets.ends(partitions)
+        if self._notes() != notes:  # last: what was read before is of the topics that these are
+            raise OffsetsUnavailable("an inbound topic was deleted and made anew")
         bounds = {partition: Bounds(starts[partition], ends[partition]) for partition in partitions}
         times = {}
         for server in set(servers):
@@ -234,6 +238,12 @@ class Voucher:
                     "freshness is held back by inbound that is not in the ledger yet", partitions=held_by
                 )
         return times
+
+    def _notes(self) -> Mapping[str, str]:
+        try:
+            return self._inbound.notes()
+        except TopicError as problem:
+            raise OffsetsUnavailable(str(problem)) from None
 
     def _ends(self, metas: Mapping[int, Meta], published: Mapping[int, int]) -> dict[int, int]:
         """Return the ledger's end of each bucket, after checking that the ledger is what it was (L1)."""

@@ -22,6 +22,7 @@ __all__ = ["NO_TOKEN", "Committed", "CommittedReader", "Inbox", "Listener", "Mes
 
 ASK_AGAIN = 0.1
 """Seconds before a partition without a leader is asked about again."""
+NO_NOTES: Mapping[str, str] = {}
 GIVE_WAY = 5.0
 """Seconds for which a read lets another thread's commit go first."""
 
@@ -246,8 +247,8 @@ class Inbox:
             return None
         return int(high) if high >= 0 else None
 
-    def commit(self, offsets: Mapping[Partition, int], note: str = "") -> bool:
-        """Commit these offsets, with a note that stays with them, and wait.
+    def commit(self, offsets: Mapping[Partition, int], notes: Mapping[str, str] = NO_NOTES) -> bool:
+        """Commit these offsets, each with its topic's note, which stays with it, and wait.
 
         False if they could not be committed: not ours any more, or Kafka is away.
         """
@@ -255,7 +256,7 @@ class Inbox:
             return True
         try:
             done = self._consumer.commit(
-                offsets=[TopicPartition(p.topic, p.number, offset, note) for p, offset in offsets.items()],
+                offsets=[TopicPartition(p.topic, p.number, at, notes.get(p.topic, "")) for p, at in offsets.items()],
                 asynchronous=False,
             )
         except KafkaException as problem:

@@ -84,8 +84,10 @@ class Offsets:
             with suppress(KafkaException):  # away: asked again when the next question fails
                 self._admin.list_topics(topic, timeout=self._timeout)
 
-    def classified(self, partitions: Sequence[Partition], note: str) -> Mapping[Partition, int | None]:
-        """Return the offsets that the classifiers have committed; None where there is none, or one with another note.
+    def classified(self, partitions: Sequence[Partition], notes: Mapping[str, str]) -> Mapping[Partition, int | None]:
+        """Return the offsets that the classifiers have committed; None where there is none, or with another note.
+
+        `notes` holds the note that counts for each topic.
 
         One without a note was set by hand, and counts. Asked through a consumer: the admin client's own call for this
         brings the process down when the group's coordinator has moved (a canary test holds that this one does not).
@@ -95,7 +97,7 @@ class Offsets:
         except TimeoutError as problem:
             raise OffsetsUnavailable(str(problem)) from None
         return {
-            partition: committed.offset if committed is not None and committed.note in ("", note) else None
+            partition: committed.offset if committed and committed.note in ("", notes[partition.topic]) else None
             for partition, committed in found.items()
         }
 

@@ -166,6 +166,20 @@ def topic_id(admin: AdminClient, name: str) -> str:
     return str(_describe(admin, name).topic_id).translate(_AS_KAFKA_SPELLS)
 
 
+def topic_ids(admin: AdminClient, names: Sequence[str], timeout: float = 5.0) -> dict[str, str]:
+    """Return the ids of these topics, asked once; see `topic_id`. Raises TopicError, also for one that is not there."""
+    futures = admin.describe_topics(TopicCollection(list(names)), request_timeout=timeout)
+    found = {}
+    for name, future in futures.items():
+        try:
+            found[name] = str(future.result(timeout + 1).topic_id).translate(_AS_KAFKA_SPELLS)
+        except KafkaException as problem:
+            raise TopicError(f"Kafka could not be asked for the id of {name}: {sentence(problem)}") from None
+        except TimeoutError:
+            raise TopicError(f"Kafka did not tell the id of {name} within {timeout:.0f} s") from None
+    return found
+
+
 def topic_configs(admin: AdminClient, name: str) -> dict[str, str]:
     """Return a topic's settings in force, the broker's defaults included. Raises TopicError."""
     resource = ConfigResource(ResourceType.TOPIC, name)

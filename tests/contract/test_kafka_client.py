@@ -222,7 +222,7 @@ with MockKafka() as kafka:
         kafka.push_request_errors(OFFSET_FETCH, [getattr(KafkaError, error)])
         for _ in range(2):
             try:
-                print(offsets.classified([Partition("topic", 0)], ""))
+                print(offsets.classified([Partition("topic", 0)], {"topic": ""}))
             except OffsetsUnavailable as problem:
                 print(problem)
 """

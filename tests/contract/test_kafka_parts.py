@@ -178,7 +178,7 @@ class Promises:
             seen.extend((committed(kit, topic, zero), committed(kit, topic, one), read_all(kit, told, 1)))
             seen.append(offsets(kit, topic).ends([Partition(told, 0)])[Partition(told, 0)])
             with pytest.raises(OffsetsUnavailable):
-                offsets(kit, topic, 1.0).classified([zero, one], "")
+                offsets(kit, topic, 1.0).classified([zero, one], {topic: ""})
 
         sending.before = {"commit_transaction": once(look)}
         sending.publish([Outgoing(told, b"k", b"told")], {zero: 7}, first.inbox.token)
@@ -284,13 +284,13 @@ class Promises:
         kit.until(lambda: first.owned == {0, 1}, first)
         asked = offsets(kit, topic)
         assert first.inbox.committed([zero, one], 5.0) == {zero: None, one: None}
-        assert asked.classified([zero, one], "ours") == {zero: None, one: None}
-        assert first.inbox.commit({zero: 3}, "ours")
-        assert first.inbox.commit({one: 4}, "another's")
+        assert asked.classified([zero, one], {topic: "ours"}) == {zero: None, one: None}
+        assert first.inbox.commit({zero: 3}, {topic: "ours"})
+        assert first.inbox.commit({one: 4}, {topic: "another's"})
         assert first.inbox.committed([zero, one], 5.0) == {zero: (3, "ours"), one: (4, "another's")}
-        assert asked.classified([zero, one], "ours") == {zero: 3, one: None}
+        assert asked.classified([zero, one], {topic: "ours"}) == {zero: 3, one: None}
         assert first.inbox.commit({one: 4})
-        assert asked.classified([zero, one], "ours") == {zero: 3, one: 4}
+        assert asked.classified([zero, one], {topic: "ours"}) == {zero: 3, one: 4}
         closed(first)
 
     def test_bounds_and_partitions_are_live(self, kit: Kit) -> None:

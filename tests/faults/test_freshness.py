@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import pytest
-from confluent_kafka.admin import NewPartitions  # type: ignore[attr-defined]
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import NewPartitions, NewTopic  # type: ignore[attr-defined]
 
 from consumer.guard import Unknown, VerdictKind
 from tests.parts.kafka import Kafka
@@ -104,3 +106,47 @@ def test_a_group_that_was_reset(system: System, how: str) -> None:
     assert verdict(system, STOPPED).kind is VerdictKind.SUPPRESSED
     wait_for("settled", system.settled)
     assert len(system.read("changed")) == told
+
+
+@pytest.mark.parametrize(
+    ("pause", "more"), [(0.0, 10), (0.0, 0), (12.0, 10)], ids=["at once", "shorter than it was", "after a while"]
+)
+def test_inbound_is_made_anew(system: System, pause: float, more: int) -> None:
+    """Offsets that were reached in an inbound that was deleted say nothing of its successor, which is read whole."""
+    worker = system.start_worker()
+    patients = [f"+12025550{number}" for number in range(200, 230)]
+    partitions = len(system.ends("inbound"))
+    for partition in range(partitions):
+        system.write("inbound", *((partition, system.text(inbound(HERE, FINE, "see you"))) for _ in range(5)))
+    wait_for("settled", system.settled)
+    wait_for("fresh", lambda: is_fresh(system))
+    topic = system.topics["inbound"]
+    system.admin.delete_topics([topic], operation_timeout=10)[topic].result(15)
+    time.sleep(pause)
+    while not made(system, topic, partitions):
+        time.sleep(0.05)
+    stops = [system.text(inbound(HERE, number, "STOP")) for number in patients]
+    system.write("inbound", *((place % partitions, stop) for place, stop in enumerate(stops)))
+    hello = system.text(inbound(HERE, FINE, "see you"))
+    system.write("inbound", *((place, hello) for place in [*range(partitions)] * more))
+    written = system.guard().check(HERE, FINE).at or 0
+    ended = time.monotonic() + 60
+    while worker.process.poll() is None and time.monotonic() < ended:
+        for answer in system.guard().check_many(HERE, patients):  # never as if it knew of the new one
+            assert answer.kind is not VerdictKind.ALLOWED or (answer.fresh or 0) <= written
+    assert worker.process.poll() == 1
+    assert f"{topic} is another topic than it was" in worker.log_file.read_text()
+    system.start_worker()
+    wait_for(
+        "all in force", lambda: all(v.kind is VerdictKind.SUPPRESSED for v in system.guard().check_many(HERE, patients))
+    )
+    wait_for("fresh", lambda: is_fresh(system))
+
+
+def made(system: System, topic: str, partitions: int) -> bool:
+    """Whether the topic could be created: not while its predecessor is still being deleted."""
+    try:
+        system.admin.create_topics([NewTopic(topic, partitions)], operation_timeout=10)[topic].result(15)
+    except KafkaException:
+        return False
+    return True

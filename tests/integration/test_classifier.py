@@ -128,7 +128,7 @@ def test_nothing_is_committed_before_it_is_written(
 def test_texts_of_another_ledger_are_not_read_on(system: System) -> None:
     """Where inbound was read into another ledger a classifier ends in words: this one lacks what that one holds."""
     elsewhere = Classifying(system)
-    elsewhere.classifier._ledger_id = "another"
+    elsewhere.classifier._inbound.ledger_id = "another"
     system.write("inbound", (0, text(system, "STOP")))
     until_committed(system, elsewhere)
     elsewhere.die()

@@ -8,6 +8,7 @@ import pytest
 import redis
 from structlog.testing import CapturingLogger
 
+from consumer.inbound import Inbound
 from consumer.kafka.inbox import CommittedReader, Partition
 from consumer.kafka.offsets import Offsets
 from consumer.suppression.answers import Batch, Status
@@ -113,7 +114,7 @@ def test_other_buckets_are_vouched_for(system: System, halved: Halved) -> None:
         inbox=cast("Inbox", type("Owner", (), {"owned": owned, "joined": True})()),
         offsets=Offsets(system.admin, CommittedReader(system.client(), f"{system.group}.classify")),
         ledger=system.ledger,
-        inbound=[system.topics["inbound"]],
+        inbound=Inbound([system.topics["inbound"]], system.ledger.topic_id),
         published=lambda _bucket: 0,
         topic_id=None,
         unsafe=list,

@@ -16,6 +16,7 @@ from structlog.testing import CapturingLogger
 from consumer import voucher as module
 from consumer.domain.buckets import bucket_prefix, locations_key, meta_key, outbox_key, set_key, state_key
 from consumer.guard import Unknown, VerdictKind
+from consumer.inbound import Inbound
 from consumer.kafka import topics
 from consumer.kafka.inbox import CommittedReader, Partition
 from consumer.kafka.offsets import Offsets
@@ -74,7 +75,7 @@ class Bench:
             "inbox": cast("Inbox", Owner(owned)),
             "offsets": self.offsets,
             "ledger": self.system.ledger,
-            "inbound": [self.system.topics["inbound"]],
+            "inbound": Inbound([self.system.topics["inbound"]], self.system.ledger.topic_id),
             "published": lambda _bucket: self.published,
             "topic_id": None,
             "unsafe": list,

@@ -10,6 +10,7 @@ from consumer.applier import Applier
 from consumer.changes import Changes
 from consumer.classifier import Classifier
 from consumer.domain.keywords import Keywords
+from consumer.inbound import Inbound
 from consumer.intake import Intake, Topics
 from consumer.kafka.inbox import CommittedReader, Inbox
 from consumer.kafka.offsets import Offsets, OffsetsUnavailable
@@ -68,7 +69,7 @@ class Worker:
         self.classifier = Classifier(
             intake=intake,
             producer=self.ledger_producer,
-            ledger_id=ledger.topic_id,
+            inbound=Inbound([TOPICS["inbound"]], ledger.topic_id),
             metrics=self.ops.metrics,
             health=self.ops.health,
             log=log,
@@ -95,7 +96,7 @@ class Worker:
             inbox=self.inbox,
             offsets=Offsets(cast("Any", Admin(self.broker)), CommittedReader({}, CLASSIFIERS)),
             ledger=ledger,
-            inbound=[TOPICS["inbound"]],
+            inbound=Inbound([TOPICS["inbound"]], ledger.topic_id),
             published=self.publisher.published,
             topic_id=lambda: ledger.topic_id,
             unsafe=list,

@@ -138,7 +138,7 @@ L5 = [
         "a commit names no ledger",
         "names_ledger",
         "nobody can tell what it stands for",
-        (Edit("classifier.py", "self._inbox.commit(offsets, self._ledger_id)", "self._inbox.commit(offsets)"),),
+        (Edit("classifier.py", "self._inbox.commit(offsets, self._notes)", "self._inbox.commit(offsets)"),),
     ),
     Mutant(
         "a classifier goes on behind another ledger",
@@ -153,8 +153,8 @@ L5 = [
         (
             Edit(
                 "kafka/offsets.py",
-                'if committed is not None and committed.note in ("", note) else None',
-                "if committed is not None else None",
+                'if committed and committed.note in ("", notes[partition.topic]) else None',
+                "if committed else None",
             ),
         ),
     ),

@@ -28,10 +28,12 @@ from consumer.domain.events import InboundMessage, KeywordRecord, Origin, Patien
 from consumer.domain.keywords import Keywords
 from consumer.embedded.process import end, spawn
 from consumer.guard import Guard
+from consumer.inbound import Inbound
 from consumer.intake import Intake, Topics
 from consumer.kafka import topics
 from consumer.kafka.inbox import CommittedReader, Inbox
 from consumer.kafka.producers import LedgerProducer, TransactionalOutbox
+from consumer.kafka.topics import topic_ids
 from consumer.ledger import Ledger
 from consumer.ops.health import Health
 from consumer.ops.losses import Losses
@@ -613,17 +615,18 @@ class Classifying:
             **({} if now is None else {"now": now}),
         )
         self.producer = LedgerProducer(system.client(), lambda *_: None)
+        names = topics or (system.topics["inbound"],)
         self.classifier = Classifier(
             intake=intake,
             producer=self.producer,
-            ledger_id=system.ledger.topic_id,
+            inbound=Inbound(names, system.ledger.topic_id, lambda asked: topic_ids(system.admin, asked)),
             metrics=self.ops.metrics,
             health=self.ops.health,
             log=cast("FilteringBoundLogger", self.logger),
             limits=limits,
         )
         self.inbox = Inbox(system.client() | {"group.id": f"{system.group}.classify"}, lambda *_: None)
-        self.inbox.subscribe(topics or [system.topics["inbound"]], self.classifier)
+        self.inbox.subscribe(names, self.classifier)
         system.by_hand.append(self)
 
     def classify(self, rounds: int = 1) -> None:
