@@ -39,6 +39,11 @@ FAULTS = (KafkaGone, LedgerFault, OtherLedger, SchemaError, SchemaSourceUnavaila
 """What the parts of a deployment raise, each in a sentence, when they are wrong or out of reach."""
 
 
+HUNG_MS = 10_000
+"""After how long a broker that took a request and does not answer is given up, and another one asked. The client's
+default of a minute is as long as nobody would vouch."""
+
+
 def in_words(fault: Exception) -> str:
     """Return what a person is told of one of FAULTS."""
     if isinstance(fault, ViewAway):
@@ -88,7 +93,7 @@ def guard(settings: Settings) -> Guard:
 
 def client_config(settings: Settings) -> dict[str, Any]:
     """Return what every Kafka client of ours is built with."""
-    return {"logger": logs.librdkafka(), **settings.require_kafka()}
+    return {"logger": logs.librdkafka(), "socket.timeout.ms": HUNG_MS, **settings.require_kafka()}
 
 
 def admin_client(settings: Settings) -> AdminClient:

@@ -182,8 +182,9 @@ class Publisher:
     def _check(self, bucket: int, committed: int, meta: Meta | None) -> None:
         if meta is not None and committed < meta.published:
             raise LedgerFault(
-                f"the committed offset of {self._ledger} [{bucket}] is {committed}, but changes up to {meta.published} "
-                "were told already: the group's offsets were reset or have expired; set them back to that offset",
+                f"the offset that the group of the appliers has committed of {self._ledger} [{bucket}] is {committed}, "
+                f"but changes up to {meta.published} were told already: its offsets were reset or have expired; set "
+                "each of them back, to the `published` of its bucket",
                 Loss.OFFSETS_RESET,
             )
 

@@ -104,6 +104,7 @@ def as_dict(found: Maintenance) -> dict[str, Any]:
     """Return it as JSON has it; times in ms since the epoch."""
     return {
         "open": found.open,
+        "unasked": sorted(set(range(found.buckets)) - found.windows.keys()),
         "seconds_left": round(found.seconds_left, 1),
         "actions": [asdict(action) for action in found.actions],
     }
@@ -111,13 +112,15 @@ def as_dict(found: Maintenance) -> dict[str, Any]:
 
 def in_words(found: Maintenance) -> Iterator[str]:
     """Return what a person reads."""
+    if unasked := found.buckets - len(found.windows):
+        yield f"{unasked} of {found.buckets} buckets cannot be asked: a window of theirs ends when its time is over"
     if found.open:
         yield (
             f"maintenance in {len(found.open)} of {found.buckets} buckets, for another "
             f"{in_short(found.seconds_left)} at most"
         )
     else:
-        yield "no maintenance is going on"
+        yield "no maintenance is going on" + (" in the others" if unasked else "")
     for action in found.actions:
         long = f" for {in_short(action.seconds)}" if action.seconds else ""
         yield f"{at(action.recorded_at)}  {action.action}{long} by {printable(action.by)}: {printable(action.reason)}"

@@ -186,6 +186,7 @@ def unavailable(error: Exception) -> ViewUnavailable:
         if isinstance(error, kind):
             return type(said)(str(said), said.loss)
     word = str(error).partition(" ")[0] if isinstance(error, ResponseError) else ""
+    word = word if word.isupper() else ""  # of some codes redis-py leaves only the sentence
     if word in ("NOAUTH", "WRONGPASS", "NOPERM"):
         return ViewRefused(REFUSED)
     if word == "DB":

@@ -120,8 +120,9 @@ class View:
         if known is Status.OTHER:
             name = f"{other.decode(errors='replace')}; " if other else ""
             raise OtherLedger(
-                f"Redis holds the view of another ledger ({name}this one is {self._ledger}): "
-                "point OPTOUT_REDIS_URL at the right database, or empty that one if it is no longer needed"
+                f"Redis holds the view of another ledger ({name}this one is {self._ledger}): point OPTOUT_REDIS_URL "
+                "at the right database; if the other ledger was lost, this view is the last copy of its opt-outs: "
+                "keep a copy before you empty it"
             )
         return known
 

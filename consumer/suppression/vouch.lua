@@ -23,5 +23,6 @@ if m[4] == run and m[5] == replication and before <= now then fresh = math.max(f
 if m[4] ~= run or m[5] ~= replication or now - before > 60000 then
   redis.call('HDEL', KEYS[1], 'window_from', 'window_until')
 end
+redis.call('HDEL', KEYS[1], 'rebuilt') -- it has been replayed: what is lost from now on is a loss
 redis.call('HSET', KEYS[1], 'run', run, 'replication', replication, 'fresh', string.format('%.0f', fresh))
 return {'OK', tonumber(m[3]), fresh}

@@ -103,7 +103,7 @@ def _usage(param: click.Parameter, context: click.Context) -> str:
     if isinstance(param, click.Argument):
         return param.make_metavar(context)
     value = "" if getattr(param, "is_flag", False) else f" {_value(param, context)}"
-    return f"[{param.opts[0]}{value}]"
+    return f"{param.opts[0]}{value}" if param.required else f"[{param.opts[0]}{value}]"
 
 
 def _value(param: click.Parameter, context: click.Context) -> str:

@@ -139,6 +139,12 @@ def test_a_maintenance_window(asked: Asked) -> None:
     assert asked.says() == ("SUPPRESSED", "UNKNOWN")
     asked.mark(fresh=now + 60_000, window_from=now - 1000)
     assert asked.says() == ("SUPPRESSED", "UNKNOWN")
+    for begin, end in ((0, 10**15), (now - 200_000, now + 5 * 3_600_000), ("then", "now"), ("", "")):
+        asked.mark(fresh=now - 400_000, window_from=begin, window_until=end)
+        assert asked.says() == ("SUPPRESSED", "UNKNOWN")
+    for fresh in ("soon", "", "1e999"):
+        asked.mark(fresh=fresh)
+        assert asked.says() == ("UNKNOWN", "UNKNOWN")
     asked.mark(fresh=now - 400_000, run="0" * 40)
     assert asked.says() == ("UNKNOWN", "UNKNOWN")
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from consumer.deployment import HUNG_MS
 from consumer.kafka.cluster import connect
 from consumer.kafka.inbox import CommittedReader, Partition
 from consumer.kafka.offsets import Offsets, OffsetsUnavailable
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 PARTITIONS = 6
 PASSES, PAUSE_S = 5, 0.5
+GIVEN_UP_S = 30.0
+"""What it takes at most until others lead, and what the broker took is given up."""
 
 silent = logging.getLogger(__name__)
 silent.addHandler(logging.NullHandler())
@@ -48,3 +51,31 @@ def test_a_new_leader_is_asked_after_the_old_one_failed(breakable_kafka: KafkaCl
             time.sleep(PAUSE_S)
     reader.close()
     assert told, "still refused when the cluster is whole"
+
+
+def test_a_hung_leader_is_given_up(breakable_kafka: KafkaCluster, topic_prefix: str) -> None:
+    """A broker that took a question and stands still is not waited for by those that are asked afterwards."""
+    if breakable_kafka.size < 3:
+        pytest.skip("one broker alone: this machine has too little memory for three")
+    topic = f"{topic_prefix}hung"
+    breakable_kafka.create_topic(topic, partitions=PARTITIONS)
+    config = {"bootstrap.servers": breakable_kafka.bootstrap, "logger": silent, "socket.timeout.ms": HUNG_MS}
+    reader = CommittedReader(config, topic)
+    offsets = Offsets(connect(config), reader)
+    partitions = [Partition(topic, number) for number in range(PARTITIONS)]
+    assert offsets.ends(partitions) == dict.fromkeys(partitions, 0)
+    assert set(offsets.classified(partitions, {topic: ""}).values()) == {None}
+    for broker in range(3):  # leader, coordinator and the one that is asked for metadata are among them
+        breakable_kafka.pause_broker(broker)
+        began = time.monotonic()
+        while True:
+            try:
+                offsets.partitions([topic])
+                offsets.classified(partitions, {topic: ""})
+                offsets.ends(partitions)
+                break
+            except OffsetsUnavailable:
+                assert time.monotonic() - began < GIVEN_UP_S, "still waiting for the broker that stands still"
+                time.sleep(PAUSE_S)
+        breakable_kafka.heal()
+    reader.close()

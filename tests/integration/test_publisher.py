@@ -444,7 +444,9 @@ def test_offset_below_what_was_told_is_a_fault(system: System) -> None:
     member.die()
     system.commit("apply", "ledger", {1: 1})
     heir = owner(system)
-    with pytest.raises(LedgerFault, match=r"ledger \[1\] is 1, but changes up to 3 were told already: .*set them back"):
+    with pytest.raises(
+        LedgerFault, match=r"ledger \[1\] is 1, but changes up to 3 were told already: .*set each of them back"
+    ):
         publish(heir)
     heir.die()
 

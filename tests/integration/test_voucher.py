@@ -20,6 +20,7 @@ from consumer.inbound import Inbound
 from consumer.kafka import topics
 from consumer.kafka.inbox import CommittedReader, Partition
 from consumer.kafka.offsets import Offsets
+from consumer.kafka.topics import topic_ids
 from consumer.ledger import LedgerFault
 from consumer.suppression.answers import Batch, Status
 from consumer.suppression.scripts import ViewUnavailable
@@ -75,7 +76,11 @@ class Bench:
             "inbox": cast("Inbox", Owner(owned)),
             "offsets": self.offsets,
             "ledger": self.system.ledger,
-            "inbound": Inbound([self.system.topics["inbound"]], self.system.ledger.topic_id),
+            "inbound": Inbound(
+                [self.system.topics["inbound"]],
+                self.system.ledger.topic_id,
+                lambda names: topic_ids(self.system.admin, names),
+            ),
             "published": lambda _bucket: self.published,
             "topic_id": None,
             "unsafe": list,
@@ -310,14 +315,18 @@ def test_time_waits_for_every_inbound_partition(bench: Bench) -> None:
 
 
 def test_offset_for_another_ledger_holds_the_time_back(bench: Bench) -> None:
-    """An inbound offset that was committed for another ledger tells nothing of this one."""
+    """An inbound offset that was committed for another ledger, or of another inbound, tells nothing of these."""
     assert bench.voucher.vouch() == OK
     before = bench.text("STOP")
     bench.system.commit("classify", "inbound", {0: 1}, note="another ledger's id")
     bench.voucher.vouch()
     assert bench.fresh() < before
     assert bench.new_voucher().vouch() == {}
-    bench.system.commit("classify", "inbound", {0: 1}, note=bench.system.ledger.topic_id)
+    bench.system.commit("classify", "inbound", {0: 1}, note=f"{bench.system.ledger.topic_id}/another-inbound")
+    bench.voucher.vouch()
+    assert bench.fresh() < before
+    (note,) = bench.voucher._inbound.notes().values()
+    bench.system.commit("classify", "inbound", {0: 1}, note=note)
     assert bench.voucher.vouch() == OK
     assert bench.fresh() >= before
 

@@ -114,11 +114,12 @@ L5 = [
         (
             Edit(
                 "classifier.py",
-                "starts[partition] = self._ours(partition, committed)",
-                "from confluent_kafka import TopicPartition as _Place\n"
-                "                    self._ours(partition, committed)\n"
+                "if start is None else start\n",
+                "if start is None else start\n"
+                "                from confluent_kafka import TopicPartition as _Place\n"
+                "                if committed is not None:\n"
                 "                    ends = self._inbox._consumer.get_watermark_offsets(_Place(*partition))\n"
-                "                    starts[partition] = ends[1]",
+                "                    starts[partition] = ends[1]\n",
             ),
         ),
     ),
@@ -195,8 +196,8 @@ L5 = [
         (
             Edit(
                 "voucher.py",
-                "partitions = self._offsets.partitions(self._inbound)",
-                'partitions = self.__dict__.setdefault("_kept", self._offsets.partitions(self._inbound))',
+                "partitions = self._offsets.partitions(self._inbound.topics)",
+                'partitions = self.__dict__.setdefault("_kept", self._offsets.partitions(self._inbound.topics))',
             ),
         ),
     ),
