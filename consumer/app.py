@@ -122,7 +122,7 @@ def _run(
 
 def _consumer_config(settings: Settings, group: str) -> dict[str, Any]:
     ours = {"session.timeout.ms": SESSION_MS, "topic.metadata.refresh.interval.ms": REFRESH_MS}
-    return {**ours, **deployment.client_config(settings), "group.id": group}
+    return {**ours, **deployment.asking_config(settings), "group.id": group}
 
 
 def _inbound(settings: Settings, admin: AdminClient, source: Ledger) -> Inbound:
@@ -147,7 +147,7 @@ def _classify(settings: Settings, admin: AdminClient, encoding: Codec, source: L
     )
 
     def run(stop: threading.Event) -> None:
-        producer = LedgerProducer(deployment.client_config(settings), Complaints(log).kafka)
+        producer = LedgerProducer(deployment.asking_config(settings), Complaints(log).kafka)
         classifier = Classifier(
             intake=intake,
             producer=producer,
@@ -197,7 +197,7 @@ def _apply(  # noqa: PLR0917 - what the root has at hand
         publisher = Publisher(
             view=view,
             inbox=inbox,
-            committed=CommittedReader(deployment.client_config(settings), settings.appliers),
+            committed=CommittedReader(deployment.asking_config(settings), settings.appliers),
             outbox=_publishing(settings, inbox),
             render=changes.records,
             ledger=source.topic,
@@ -209,7 +209,7 @@ def _apply(  # noqa: PLR0917 - what the root has at hand
         voucher = Voucher(
             view=view,
             inbox=inbox,
-            offsets=Offsets(admin, CommittedReader(deployment.client_config(settings), settings.classifiers)),
+            offsets=Offsets(admin, CommittedReader(deployment.asking_config(settings), settings.classifiers)),
             ledger=source,
             inbound=_inbound(settings, admin, source),
             published=publisher.published,

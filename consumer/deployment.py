@@ -11,17 +11,19 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from consumer.domain.buckets import bucket_prefix, meta_key
 from consumer.domain.events import KeywordRecord
 from consumer.guard import Guard
 from consumer.kafka import topics
 from consumer.kafka.cluster import connect, partitions_by_topic
 from consumer.kafka.errors import KafkaGone
+from consumer.kafka.inbox import CommittedReader, Partition
 from consumer.ledger import Ledger, LedgerFault
 from consumer.nodes import OneNode, check_database, cluster_at
 from consumer.ops import logs
 from consumer.settings import ConfigurationError
 from consumer.suppression.answers import OtherLedger
-from consumer.suppression.scripts import ViewAway, ViewUnavailable
+from consumer.suppression.scripts import ViewAway, ViewUnavailable, ask
 from consumer.wire import registry
 from consumer.wire.codec import Codec
 from consumer.wire.errors import SchemaError, SchemaSourceUnavailable
@@ -39,6 +41,7 @@ FAULTS = (KafkaGone, LedgerFault, OtherLedger, SchemaError, SchemaSourceUnavaila
 """What the parts of a deployment raise, each in a sentence, when they are wrong or out of reach."""
 
 
+ASKED_WITHIN = 10.0
 HUNG_MS = 10_000
 """After how long a broker that took a request and does not answer is given up, and another one asked. The client's
 default of a minute is as long as nobody would vouch."""
@@ -93,12 +96,20 @@ def guard(settings: Settings) -> Guard:
 
 def client_config(settings: Settings) -> dict[str, Any]:
     """Return what every Kafka client of ours is built with."""
-    return {"logger": logs.librdkafka(), "socket.timeout.ms": HUNG_MS, **settings.require_kafka()}
+    return {"logger": logs.librdkafka(), **settings.require_kafka()}
+
+
+def asking_config(settings: Settings) -> dict[str, Any]:
+    """Return what those clients are built with besides that ask, and can ask another broker where one hangs.
+
+    That of transactions keeps the client's own: it must not be longer than a transaction may last.
+    """
+    return {"socket.timeout.ms": HUNG_MS, **client_config(settings)}
 
 
 def admin_client(settings: Settings) -> AdminClient:
     """Return an admin client that has met the cluster. Raises KafkaGone where it cannot."""
-    return connect(client_config(settings))
+    return connect(asking_config(settings))
 
 
 def topic_specs(settings: Settings) -> list[topics.TopicSpec]:
@@ -204,6 +215,37 @@ def _check_buckets(settings: Settings, found: Mapping[str, int]) -> None:
         )
 
 
+def _refuse_a_second_ledger(settings: Settings, found: Mapping[str, int]) -> None:
+    """Refuse an empty ledger where one was: whoever lost it must not be told that all is well. Raises LedgerFault."""
+    if settings.keyword_ledger_topic in found:
+        return
+    traces = []
+    if settings.redis_url is not None and _redis_knows_a_ledger(settings):
+        traces.append("Redis holds the view of one")
+    reader = CommittedReader(asking_config(settings), settings.classifiers)
+    inbound = [Partition(topic, number) for topic in settings.inbound for number in range(found.get(topic, 0))]
+    try:
+        committed = reader.all_committed(inbound, ASKED_WITHIN)
+    except TimeoutError as problem:
+        raise KafkaGone(f"it is not known whether inbound was read into a ledger before: {problem}") from None
+    finally:
+        reader.close()
+    if any(one is not None and one.note for one in committed.values()):
+        traces.append(f"the group {settings.classifiers} has read inbound into one")
+    if traces:
+        raise LedgerFault(
+            f"there is no topic {settings.keyword_ledger_topic}, but {' and '.join(traces)}: it was deleted, or "
+            "has another name, and an empty one would forget its opt-outs; restore it (what Redis holds may be the "
+            "last copy), or, to begin anew on purpose, set an OPTOUT_GROUP of its own and another Redis database"
+        )
+
+
+def _redis_knows_a_ledger(settings: Settings) -> bool:
+    keys = [meta_key(bucket_prefix(bucket, settings.buckets)) for bucket in range(settings.buckets)]
+    answers = ask(redis_nodes(settings), [(key, ("HGET", key, "log")) for key in keys])
+    return any(answer is not None and not isinstance(answer, Exception) for answer in answers)
+
+
 def create_topics(settings: Settings) -> list[str]:
     """Create the topics that are missing and register the schemas; return what was created, in words.
 
@@ -211,6 +253,8 @@ def create_topics(settings: Settings) -> list[str]:
     """
     admin = admin_client(settings)
     specs = topic_specs(settings)
+    if settings.ledger_id is None:
+        _refuse_a_second_ledger(settings, partitions_by_topic(admin))
     made = topics.create_missing(admin, specs, unsafe_ledger=settings.unsafe_ledger)
     if faults := ledger_faults(settings, admin):
         raise LedgerFault("; ".join(faults))

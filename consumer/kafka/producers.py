@@ -176,7 +176,12 @@ class TransactionalOutbox:
 
     def _ready(self) -> Producer:
         if self._producer is None:
-            producer = Producer(self._config)
+            try:
+                producer = Producer(self._config)
+            except KafkaException as problem:  # values that do not go together
+                raise KafkaGone(
+                    f"the Kafka client refuses its settings ({sentence(problem)}): see OPTOUT_KAFKA_*"
+                ) from None
             try:
                 producer.init_transactions(self._timeout)
             except KafkaException as problem:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.parts.system import inbound, wait_for
+from tests.parts.kafka import Kafka
+from tests.parts.system import LEDGER_SETTINGS, inbound, wait_for
 
 if TYPE_CHECKING:
     from tests.parts.system import System
@@ -23,7 +24,9 @@ def test_a_worker_with_another_ledger_takes_no_stop_away(system: System) -> None
     assert right.stop() == 0
 
     other = {"OPTOUT_KEYWORD_LEDGER_TOPIC": f"{system.prefix}other-ledger"}
-    assert system.run("topics", "create", **other).returncode == 0
+    refused = system.run("topics", "create", **other)
+    assert (refused.returncode, "it was deleted, or has another name" in refused.stderr) == (1, True)
+    Kafka(system.bootstrap).create_topic(other["OPTOUT_KEYWORD_LEDGER_TOPIC"], system.buckets, LEDGER_SETTINGS)
     system.send([inbound(f"loc-{i}", PATIENT, "STOP") for i in range(20)])
     for arguments in ((), ("--only", "classify")):
         wrong = system.start_worker(*arguments, **other)

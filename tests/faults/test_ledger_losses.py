@@ -63,6 +63,24 @@ def test_recreated_ledger(doomed: Doomed) -> None:
     assert doomed.eyes.lines(level="critical")
 
 
+def test_no_empty_ledger_takes_the_place_of_a_lost_one(doomed: Doomed) -> None:
+    """Where a ledger was, none is created in its place: who lost it is told so, and what may be left of it."""
+    system = doomed.system
+    system.admin.delete_topics([doomed.topic])[doomed.topic].result(30)
+    wait_for("it is gone", lambda: doomed.topic not in system.admin.list_topics(timeout=10).topics)
+    doomed.eyes.worker.kill()
+    done = system.run("topics", "create")
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+    assert "Redis holds the view of one and the group" in done.stderr
+    assert "may be the last copy" in done.stderr
+    system.flush_redis()
+    done = system.run("topics", "create")
+    assert (done.returncode, "has read inbound into one: it was deleted" in done.stderr) == (1, True), done.stderr
+    assert doomed.topic not in system.admin.list_topics(timeout=10).topics
+    done = system.run("topics", "create", OPTOUT_GROUP=f"{system.group}.anew")
+    assert (done.returncode, done.stdout) == (0, f"created {doomed.topic}\n"), done.stderr
+
+
 def test_truncated_ledger(doomed: Doomed) -> None:
     """A ledger whose first records were deleted ends a worker in words."""
     place = TopicPartition(doomed.topic, 0, 2)

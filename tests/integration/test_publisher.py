@@ -233,7 +233,10 @@ def test_killed_after_the_commit(system: System) -> None:
 
 
 def test_view_that_is_lost_after_the_commit(system: System) -> None:
-    """Where Redis goes away between commit and trimming, what was told stays in the outbox and is not told again."""
+    """Where Redis goes away between commit and trimming, what was told stays in the outbox and is not told again.
+
+    Nor by an heir from whom it goes away at the same point: what it knows to be told is not in its outbox's hands.
+    """
     keywords(system, "STOP", "STOP")
     sent: list[str] = []
 
@@ -242,15 +245,21 @@ def test_view_that_is_lost_after_the_commit(system: System) -> None:
             sent.clear()
             raise ViewUnavailable("away")
 
+    def away() -> None:
+        raise ViewUnavailable("away")
+
     outbox = Watched(TransactionalOutbox(system.client()), after={"publish": once(lambda: sent.append("sent"))})
     member = owner(system, view=Watched(system.view(), before={"trim": go_away}), outbox=outbox)
     assert not member.publish()
     assert system.metas("outbox") == {0: 2, 1: 2}
-    keywords(system, "START")
-    turn(member, until=lambda: system.metas("applied") == system.ends("ledger"))
-    wait_for("told", lambda: member.publish() and not any(system.metas("outbox").values()))
-    each_once(system, 6)
     member.die()
+    keywords(system, "START")
+    heir = owner(system, view=Watched(system.view(), before={"trim": once(away)}))
+    assert system.metas("outbox") == {0: 3, 1: 3}  # applied before it knew how far they were told
+    assert not heir.publish()
+    wait_for("told", lambda: heir.publish() and not any(system.metas("outbox").values()))
+    each_once(system, 6)
+    heir.die()
 
 
 @pytest.mark.parametrize("who", ["the same worker", "another worker"])
