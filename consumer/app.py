@@ -52,6 +52,9 @@ REFRESH_MS = 10_000
 """How long inbound's new partitions may stay unknown to the group: they hold freshness back until they are read, and
 the client's default of five minutes is as long as guards wait before they answer UNKNOWN."""
 
+IDS_WITHIN = 2.0
+"""Seconds for which one question for inbound's ids may keep a loop waiting."""
+
 READING_LEDGER = {
     "queued.min.messages": 2000,
     "queued.max.messages.kbytes": 8192,
@@ -127,7 +130,7 @@ def _consumer_config(settings: Settings, group: str) -> dict[str, Any]:
 
 def _inbound(settings: Settings, admin: AdminClient, source: Ledger) -> Inbound:
     """Return inbound's topics; where a broker can tell no ids there are none."""
-    ids = unnamed if settings.ledger_id else lambda names: topics.topic_ids(admin, names)
+    ids = unnamed if settings.ledger_id else lambda names: topics.topic_ids(admin, names, IDS_WITHIN)
     return Inbound(settings.inbound, source.topic_id, ids)
 
 

@@ -45,6 +45,8 @@ FLUSH_SECONDS = 1.0
 MOST_UNACKNOWLEDGED = 20_000
 """Records that Kafka has not acknowledged above which no more is read."""
 FLUSH_ON_REVOKE = 5.0
+ASKED_WITHIN, ASK_AGAIN = 10.0, 0.2
+"""For how many seconds Kafka is asked for the ids, and after how many again, before a classifier gives up."""
 IDENTIFY_EVERY = 10.0
 """Seconds after which Kafka is asked again whether inbound's topics are the ones that they were."""
 REGISTRY_PATIENCE = 60.0
@@ -109,10 +111,15 @@ class Classifier:
 
     def _identify(self) -> None:
         """Learn which topics inbound's are. Raises KafkaGone where one is not the one that it was, or is not there."""
-        try:
-            notes = self._inbound.notes()
-        except TopicError as problem:
-            raise KafkaGone(str(problem)) from None
+        deadline = time.monotonic() + ASKED_WITHIN
+        while True:
+            try:
+                notes = self._inbound.notes()
+                break
+            except TopicError as problem:  # leaders may be changing: we were assigned something, so Kafka is there
+                if time.monotonic() > deadline:
+                    raise KafkaGone(str(problem)) from None
+                time.sleep(ASK_AGAIN)
         self._identified = time.monotonic()
         self._compare(notes)
         self._notes = notes
