@@ -145,15 +145,13 @@ class Classifier:
         note = self._notes[partition.topic]
         if committed.note == note:
             self._committed[partition] = committed.offset
-        elif committed.note != self._inbound.ledger_id and self._inbound.is_ours(committed.note):
+        elif self._inbound.is_ours(committed.note):
             self._log.error(
                 "this inbound topic was deleted and made anew: it is read from its beginning",
                 topic=partition.topic,
                 partition=partition.number,
             )
             return None
-        elif self._inbound.is_ours(committed.note):
-            pass  # named before commits named their topic, too
         elif committed.note:
             other = committed.note.partition("/")[0]
             raise LedgerFault(
