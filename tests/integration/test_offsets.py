@@ -12,6 +12,7 @@ from consumer.deployment import HUNG_MS
 from consumer.kafka.cluster import connect
 from consumer.kafka.inbox import CommittedReader, Partition
 from consumer.kafka.offsets import Offsets, OffsetsUnavailable
+from tests.parts.kafka import wait_until
 
 if TYPE_CHECKING:
     from tests.parts.kafka import KafkaCluster
@@ -26,6 +27,13 @@ silent.addHandler(logging.NullHandler())
 silent.propagate = False
 
 
+def tells(offsets: Offsets, partitions: list[Partition]) -> bool:
+    try:
+        return offsets.ends(partitions) == dict.fromkeys(partitions, 0)
+    except OffsetsUnavailable:
+        return False
+
+
 def test_a_new_leader_is_asked_after_the_old_one_failed(breakable_kafka: KafkaCluster, topic_prefix: str) -> None:
     """When every partition has its leader again, offsets are told within a few passes, on a client that was there."""
     if breakable_kafka.size < 3:
@@ -36,7 +44,7 @@ def test_a_new_leader_is_asked_after_the_old_one_failed(breakable_kafka: KafkaCl
     reader = CommittedReader(config, topic)
     offsets = Offsets(connect(config), reader)
     partitions = [Partition(topic, number) for number in range(PARTITIONS)]
-    assert offsets.ends(partitions) == dict.fromkeys(partitions, 0)
+    wait_until(lambda: tells(offsets, partitions), "each broker knows the new topic", 30)
     leaders = breakable_kafka.admin().list_topics(topic, timeout=10).topics[topic].partitions
     breakable_kafka.kill_broker(leaders[0].leader - 1)
     with pytest.raises(OffsetsUnavailable):
@@ -63,7 +71,7 @@ def test_a_hung_leader_is_given_up(breakable_kafka: KafkaCluster, topic_prefix: 
     reader = CommittedReader(config, topic)
     offsets = Offsets(connect(config), reader)
     partitions = [Partition(topic, number) for number in range(PARTITIONS)]
-    assert offsets.ends(partitions) == dict.fromkeys(partitions, 0)
+    wait_until(lambda: tells(offsets, partitions), "each broker knows the new topic", 30)
     assert set(offsets.classified(partitions, {topic: ""}).values()) == {None}
     for broker in range(3):  # leader, coordinator and the one that is asked for metadata are among them
         breakable_kafka.pause_broker(broker)
