@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
 PARTITIONS = 6
 PASSES, PAUSE_S = 5, 0.5
-GIVEN_UP_S = 30.0
-"""What it takes at most until others lead, and what the broker took is given up."""
+GIVEN_UP_S = 45.0
+"""What it takes at most: a pass asks three questions, each may be one that the broker took, and a pass that failed ends
+up to one question's patience later. With the client's own minute for each it takes two and more."""
 
 silent = logging.getLogger(__name__)
 silent.addHandler(logging.NullHandler())

@@ -303,7 +303,7 @@ def test_a_sender_with_few_rights(redis_cluster: RedisCluster) -> None:
     sender = Guard.from_url(f"redis://sender:p%40ss%2Fword%231@{address}", cluster=True, buckets=BUCKETS)
     assert answers(sender).keys() == SUPPRESSED
     stranger = Guard.from_url(f"redis://sender:wrong@{address}", cluster=True, buckets=BUCKETS)
-    assert answers(stranger).keys() == {("UNKNOWN", "unreachable")}
+    assert answers(stranger).keys() == {("UNKNOWN", "refused")}
     refused = View(cluster_at(f"redis://sender:wrong@{address}", connect), buckets=BUCKETS, ledger=LOG)
     with pytest.raises(ViewRefused, match="user or password"):
         refused.metas(EVERY)

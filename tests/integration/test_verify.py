@@ -294,7 +294,7 @@ def test_what_cannot_be_compared(system: System) -> None:
     """Where Redis or Kafka is away, or there is no such bucket, that is one sentence and exit 2."""
     done = system.run("verify", OPTOUT_REDIS_URL="redis://127.0.0.1:1/0")
     assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
-    assert done.stderr.startswith("optout: not compared: ConnectionError")
+    assert done.stderr.startswith("optout: not compared: Redis does not answer (ConnectionError): is it running")
     done = system.run("verify", "--bucket", "2")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "optout: --bucket 2: there are 2 buckets, 0 to 1\n"

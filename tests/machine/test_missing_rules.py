@@ -51,10 +51,10 @@ TRACES: dict[str, tuple[list[Action], str, list[Action], list[Action]]] = {
         [ROUND],
     ),
     "told below published": (
-        [STOP, *WRITE, APPLY, ("snapshot",)],
+        [STOP, *WRITE, APPLY],
         "publish",
-        [],
-        [("fail_over", 1), ("round", 1000, -1, [ANOTHER]), ROUND],
+        [ANOTHER, *WRITE, APPLY, ("snapshot",)],  # the copy holds a change that is told, and one that is not
+        [("fail_over", 1), ("step", 0, "publish"), ROUND],
     ),
     "vouch without count": (
         [("round", 1000, -1, [STOP])],
