@@ -178,7 +178,11 @@ class Settings(BaseSettings):
         "only. Not set, a worker listens nowhere.",
     )
     shutdown_seconds: float = Field(
-        10.0, gt=0, le=86_400, description="Deadline in seconds for a clean end after SIGTERM."
+        15.0,
+        gt=0,
+        le=86_400,
+        description="Deadline in seconds for a clean end after SIGTERM. More than a session: a group that waits for a "
+        "member that died lets nobody leave before that one's session is over.",
     )
     allow_simulation: bool = Field(
         default=False, description="1 lets `simulate` write to a cluster that is not for trying out."

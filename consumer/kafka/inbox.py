@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from consumer.kafka.cluster import PRODUCERS_ONLY, without
 from consumer.kafka.errors import KafkaGone, Triage, name_of, sentence, triage
@@ -87,6 +87,7 @@ class Inbox:
         self._on_error = on_error
         self._listener: Listener
         self._owned: set[Partition] = set()
+        self._leaving = False
         self._free = threading.Event()
         self._free.set()
         self.joined = False
@@ -113,6 +114,9 @@ class Inbox:
 
     def _assigned(self, consumer: Consumer, received: list[TopicPartition]) -> None:
         partitions = [Partition(p.topic, p.partition) for p in received]
+        if self._leaving:  # a client that leaves answers no question about offsets, and each would wait its time out
+            consumer.incremental_assign([TopicPartition(p.topic, p.number, OFFSET_END) for p in partitions])
+            return
         starts = self._listener.assigned(partitions) if partitions else {}
         consumer.incremental_assign([TopicPartition(p.topic, p.number, starts[p]) for p in partitions])
         # The client remembers a pause of a partition that left and came back; whoever paused it has forgotten.
@@ -129,10 +133,11 @@ class Inbox:
         self._give_up(consumer, given, lost=True)
 
     def _give_up(self, consumer: Consumer, given: list[TopicPartition], *, lost: bool) -> None:
-        partitions = [Partition(p.topic, p.partition) for p in given]
+        partitions = [place for p in given if (place := Partition(p.topic, p.partition)) in self._owned]
         self._owned.difference_update(partitions)
         self.token = NO_TOKEN
-        self._listener.revoked(partitions, lost=lost)
+        if partitions:
+            self._listener.revoked(partitions, lost=lost)
         consumer.incremental_unassign(given)
         self._renew_token()
 
@@ -284,7 +289,11 @@ class Inbox:
             self._free.set()
 
     def close(self) -> None:
-        """Leave the group; what is owned is revoked first. May hang within the client: give it a deadline."""
+        """Leave the group; what is owned is revoked first, what comes meanwhile is given back unseen.
+
+        May hang within the client: give it a deadline.
+        """
+        self._leaving = True
         self._consumer.close()
 
 

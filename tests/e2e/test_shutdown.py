@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tests.parts.system import Worker
 
 PATIENT = "+12025550143"
-DEADLINE = 10.0
+DEADLINE = 15.0
 """What OPTOUT_SHUTDOWN_SECONDS is without being set."""
 NOBODY = "127.0.0.1:1"
 

@@ -46,7 +46,7 @@ BROKEN = {
         "voucher.py",
         "reached(server.time, committed, bounds)",
         "reached(server.time, {p: bound.end for p, bound in bounds.items()}, bounds)",
-        "classify-before-produce",  # the struck worker has a part of inbound for certain, and this seed's other one buckets
+        "classify-before-produce",  # the struck worker reads some of inbound, and in this seed the other has buckets
         "kill",
         2,
         "allowed",
