@@ -6,8 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import NewPartitions, NewTopic  # type: ignore[attr-defined]
+from confluent_kafka.admin import NewPartitions  # type: ignore[attr-defined]
 
 from consumer.guard import Unknown, VerdictKind
 from tests.parts.kafka import Kafka
@@ -121,10 +120,7 @@ def test_inbound_is_made_anew(system: System, pause: float, more: int) -> None:
     wait_for("settled", system.settled)
     wait_for("fresh", lambda: is_fresh(system))
     topic = system.topics["inbound"]
-    system.admin.delete_topics([topic], operation_timeout=10)[topic].result(15)
-    time.sleep(pause)
-    while not made(system, topic, partitions):
-        time.sleep(0.05)
+    system.make_anew("inbound", pause=pause)
     stops = [system.text(inbound(HERE, number, "STOP")) for number in patients]
     system.write("inbound", *((place % partitions, stop) for place, stop in enumerate(stops)))
     hello = system.text(inbound(HERE, FINE, "see you"))
@@ -141,12 +137,3 @@ def test_inbound_is_made_anew(system: System, pause: float, more: int) -> None:
         "all in force", lambda: all(v.kind is VerdictKind.SUPPRESSED for v in system.guard().check_many(HERE, patients))
     )
     wait_for("fresh", lambda: is_fresh(system))
-
-
-def made(system: System, topic: str, partitions: int) -> bool:
-    """Whether the topic could be created: not while its predecessor is still being deleted."""
-    try:
-        system.admin.create_topics([NewTopic(topic, partitions)], operation_timeout=10)[topic].result(15)
-    except KafkaException:
-        return False
-    return True

@@ -128,7 +128,13 @@ def test_waiting_can_be_ended(system: System) -> None:
     """Ctrl-C ends the waiting, not the replay, and says so."""
     applied(system)
     process = subprocess.Popen(
-        [*COMMAND, *REBUILD], env=system.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*COMMAND, *REBUILD],
+        env=system.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell's background job ignores it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509 - it takes no lock
     )
     wait_for("begun anew", lambda: system.metas("applied") == {0: 0, 1: 0})
     time.sleep(0.5)

@@ -3,6 +3,8 @@
 Each record that comes in is a STOP. Classifiers read, write, commit, die, lose partitions without noticing, and one of
 them may write to another ledger than the voucher's. When a voucher has learned a time and read the ledger's end, every
 record that had come in by that time must stand below that end: the model of the view takes this for granted.
+
+Each inbound partition is a topic of its own, which may be deleted and made anew under its name. Its commits stay.
 """
 
 from __future__ import annotations
@@ -18,6 +20,9 @@ from tests.model.rules import Rules
 UNKNOWN = -1
 NOT_MINE = -1
 NOBODY = -1
+GONE = -2
+"""The partition of records that were deleted with their topic: nobody can read them any more."""
+UNNAMED = -1
 OURS, OTHER = "ours", "other"
 
 Offsets = tuple[int | None, ...]
@@ -26,10 +31,11 @@ Records = frozenset[tuple[int, int]]
 
 
 class Committed(NamedTuple):
-    """An offset that the classifiers' group has committed, and the ledger that was named with it, if any."""
+    """An offset that the classifiers' group has committed, and the ledger and the topic that it names, if any."""
 
     offset: int
     note: str
+    topic: int
 
 
 class Sample(NamedTuple):
@@ -44,6 +50,8 @@ class Classifier(NamedTuple):
 
     positions: tuple[int, ...]
     committed: Offsets
+    topics: tuple[int, ...]
+    """Which one each inbound topic was when it was received."""
     unacknowledged: Records = frozenset()
     expelled: bool = False
     """Whether the group takes it for dead, and it has not noticed."""
@@ -53,6 +61,7 @@ class Voucher(NamedTuple):
     """How far one pass has come, and the samples of the passes before."""
 
     clock: int = UNKNOWN
+    topics: tuple[int, ...] | None = None
     committed: Offsets | None = None
     ends: tuple[int, ...] | None = None
     fresh: int = UNKNOWN
@@ -70,6 +79,8 @@ class Faults(NamedTuple):
     """A member is taken for dead and goes on."""
     clocks: int = 0
     """Redis's clock is set back between two passes of the voucher, by more than has gone by between them."""
+    recreations: int = 0
+    """An inbound topic is deleted and made anew."""
 
 
 class State(NamedTuple):
@@ -85,6 +96,8 @@ class State(NamedTuple):
     voucher: Voucher
     vouched: int
     faults: Faults
+    topics: tuple[int, ...]
+    """Which one each inbound topic is: a number that is never used again."""
     set_back: int = 0
     """How much later it is than Redis's clock says."""
     harm: Harm | None = None
@@ -110,9 +123,11 @@ class Classifying:
     def start(self) -> State:
         count = len(self.inbound)
         partitions = count - self.late_partitions
-        nobody = (NOBODY,) * count
+        nobody, firsts = (NOBODY,) * count, (0,) * count
         classifiers = (self._newly_started(), *([None] * (len(self.ledgers) - 1)))
-        return State((), partitions, frozenset(), (None,) * count, nobody, classifiers, Voucher(), UNKNOWN, self.faults)
+        return State(
+            (), partitions, frozenset(), (None,) * count, nobody, classifiers, Voucher(), UNKNOWN, self.faults, firsts
+        )
 
     def steps(self, state: State) -> Steps:
         steps: Steps = []
@@ -122,6 +137,9 @@ class Classifying:
                 steps.append((f"a record comes into inbound {partition}", arrived))
         if state.partitions < len(self.inbound):
             steps.append((f"inbound {state.partitions} is created", state._replace(partitions=state.partitions + 1)))
+        if state.faults.recreations:
+            for partition in range(state.partitions):
+                steps.append((f"inbound {partition} is deleted and made anew", _made_anew(state, partition)))
         for number, classifier in enumerate(state.classifiers):
             if classifier is None:
                 steps.append((f"c{number} starts", _with(state, number, self._newly_started())))
@@ -129,6 +147,7 @@ class Classifying:
             self._read(state, number, classifier, steps)
             self._acknowledge(state, number, classifier, steps)
             self._commit(state, number, classifier, steps)
+            self._notice(state, number, classifier, steps)
             self._lose(state, number, classifier, steps)
             for partition in range(state.partitions):
                 if state.owners[partition] == NOBODY and not classifier.expelled:
@@ -138,7 +157,7 @@ class Classifying:
 
     def _newly_started(self) -> Classifier:
         count = len(self.inbound)
-        return Classifier((NOT_MINE,) * count, (None,) * count)
+        return Classifier((NOT_MINE,) * count, (None,) * count, (0,) * count)
 
     # The classifier
 
@@ -146,6 +165,9 @@ class Classifying:
         for partition, position in enumerate(classifier.positions):
             end = state.arrivals.count(partition)
             if position in (NOT_MINE, end):
+                continue
+            if position > end:  # of a topic that was longer
+                steps.append((f"c{number} finds no offset {position} and ends", self._gone(state, number)))
                 continue
             ahead = [offset for offset in range(position, end) if (partition, offset) not in self.controls]
             if ahead:
@@ -163,7 +185,7 @@ class Classifying:
         for record in sorted(classifier.unacknowledged):
             acknowledged = classifier._replace(unacknowledged=classifier.unacknowledged - {record})
             after = _with(state, number, acknowledged)
-            if self.ledgers[number] == OURS:
+            if self.ledgers[number] == OURS and record[0] != GONE:
                 after = after._replace(ledger=state.ledger | {record})
             name = f"c{number}'s record {record[1]} of inbound {record[0]} is in its ledger"
             steps.append((name, after))
@@ -184,28 +206,43 @@ class Classifying:
             steps.append((f"c{number} commits {offsets}", self._committed(after, number, moved)))
 
     def _committed(self, state: State, number: int, offsets: dict[int, int]) -> State:
+        classifier = state.classifiers[number]
+        assert classifier is not None
         note = self.ledgers[number] if self.rules.names_ledger else ""
+        topics = classifier.topics if self.rules.names_topic else (UNNAMED,) * len(state.topics)
         committed = tuple(
-            Committed(offsets[one], note) if one in offsets else before for one, before in enumerate(state.committed)
+            Committed(offsets[one], note, topics[one]) if one in offsets else before
+            for one, before in enumerate(state.committed)
         )
         return state._replace(committed=committed)
+
+    def _notice(self, state: State, number: int, classifier: Classifier, steps: Steps) -> None:
+        """End, where an inbound topic is another one than was received."""
+        if not self.rules.notices_other_topic:
+            return
+        for partition, topic in enumerate(classifier.topics):
+            if classifier.positions[partition] != NOT_MINE and topic != state.topics[partition]:
+                name = f"c{number} finds that inbound {partition} is another and ends"
+                steps.append((name, self._gone(state, number)))
 
     # The group
 
     def _receive(self, state: State, number: int, classifier: Classifier, partition: int, steps: Steps) -> None:
         committed, end = state.committed[partition], state.arrivals.count(partition)
         ours = committed is not None and committed.note == self.ledgers[number]
+        other_topic = committed is not None and committed.topic not in (UNNAMED, state.topics[partition])
         if committed is not None and committed.note and not ours and self.rules.refuses_other_ledger:
             steps.append((f"c{number} refuses inbound {partition} and ends", self._gone(state, number)))
             return
-        if committed is None:
+        if committed is None or (other_topic and self.rules.rereads_other_topic):
             start = 0 if self.rules.begins_at_first else end
         else:
             start = committed.offset if self.rules.resumes_at_committed else end
-        known = start if ours or not self.rules.commits_at_takeover else None
+        known = start if (ours and not other_topic) or not self.rules.commits_at_takeover else None
         received = classifier._replace(
             positions=_put(classifier.positions, partition, start),
             committed=_put(classifier.committed, partition, known),
+            topics=_put(classifier.topics, partition, state.topics[partition]),
         )
         after = _with(state, number, received)._replace(owners=_put(state.owners, partition, number))
         steps.append((f"c{number} receives inbound {partition} at {start}", after))
@@ -265,6 +302,14 @@ class Classifying:
             steps.append(("the voucher reads the ledger's end", state._replace(voucher=read)))
             if not rules.time_before_end:
                 return
+        if (
+            voucher.topics is None
+            and self.faults.recreations
+            and (voucher.clock != UNKNOWN or not rules.clock_before_topics)
+        ):
+            read = voucher._replace(topics=state.topics)
+            steps.append(("the voucher reads which topics inbound's are", state._replace(voucher=read)))
+            return
         if voucher.clock == UNKNOWN and (rules.clock_before_sample or voucher.ends is not None):
             steps.append((f"the voucher reads the clock: {now}", self._learned(state, voucher._replace(clock=now))))
         elif voucher.committed is None:
@@ -287,11 +332,13 @@ class Classifying:
     def _counted(self, state: State) -> Offsets:
         listed = state.partitions if self.rules.lists_live else len(self.inbound) - self.late_partitions
         return tuple(
-            committed.offset
-            if committed and (committed.note in ("", OURS) or not self.rules.counts_own_ledger)
-            else None
-            for committed in state.committed[:listed]
+            committed.offset if committed and self._counts(committed, topic) else None
+            for committed, topic in zip(state.committed[:listed], state.voucher.topics or state.topics, strict=False)
         )
+
+    def _counts(self, committed: Committed, topic: int) -> bool:
+        ours = committed.note in ("", OURS) or not self.rules.counts_own_ledger
+        return ours and (committed.topic in (UNNAMED, topic) or not self.rules.counts_own_topic)
 
     def _learned(self, state: State, voucher: Voucher) -> State:
         """Learn the time once clock, offsets and ends are read; where none is reached the pass is over."""
@@ -321,8 +368,8 @@ class Classifying:
 
     def finished(self, state: State) -> bool:
         return (
-            len(state.arrivals) == sum(self.inbound)
-            and state.partitions == len(self.inbound)
+            state.partitions == len(self.inbound)
+            and all(state.arrivals.count(partition) == records for partition, records in enumerate(self.inbound))
             and state.vouched == len(state.arrivals)
             and _covered(state.arrivals, len(state.arrivals)) - self.controls <= state.ledger
         )
@@ -339,8 +386,33 @@ def _with(state: State, number: int, classifier: Classifier | None) -> State:
 
 @cache
 def _covered(arrivals: tuple[int, ...], time: int) -> Records:
-    """Return the records that had come in by a time."""
-    return frozenset((partition, arrivals[:at].count(partition)) for at, partition in enumerate(arrivals[:time]))
+    """Return the records that had come in by a time, and can still be read."""
+    return frozenset(
+        (partition, arrivals[:at].count(partition)) for at, partition in enumerate(arrivals[:time]) if partition != GONE
+    )
+
+
+def _made_anew(state: State, partition: int) -> State:
+    """Return what is left when a topic takes the place of another: its records are gone, what is known of it stays."""
+
+    def kept(records: Records) -> Records:
+        return frozenset(record for record in records if record[0] != partition)
+
+    def lost(classifier: Classifier | None) -> Classifier | None:
+        if classifier is None:
+            return None
+        renamed = frozenset((GONE if at == partition else at, offset) for at, offset in classifier.unacknowledged)
+        return classifier._replace(unacknowledged=renamed)
+
+    voucher = state.voucher
+    return state._replace(
+        arrivals=tuple(GONE if at == partition else at for at in state.arrivals),
+        topics=_put(state.topics, partition, state.topics[partition] + 1),
+        ledger=kept(state.ledger),
+        voucher=voucher._replace(ledger=None if voucher.ledger is None else kept(voucher.ledger)),
+        classifiers=tuple(lost(classifier) for classifier in state.classifiers),
+        faults=state.faults._replace(recreations=state.faults.recreations - 1),
+    )
 
 
 @cache

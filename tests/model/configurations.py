@@ -162,6 +162,15 @@ SMALL = [
         "can finish: crash, transactional producer", 2, 0, controls=MARKER, crashes=1, most_samples=1, liveness=True
     ),
     _classifying("the clock is set back", 2, 0, clocks=1, ledgers=(OURS,), most_samples=3, exercises=("set back",)),
+    _classifying(
+        "can finish: inbound is made anew",
+        1,
+        0,
+        recreations=1,
+        ledgers=(OURS,),
+        liveness=True,
+        exercises=("made anew", "is another", "finds no offset"),
+    ),
     _keys("keys", STOP, OTHERS_STOP, START, keys=2, restarts=1, liveness=True, exercises=KEYS_LOST),
     _keys("entries", STOP, OTHERS_STOP, entries=2, restarts=1, liveness=True, exercises=("is removed", "is deleted")),
     _keys("keys and entries, answers alone", *ALL_KINDS, keys=1, entries=1, restarts=1, looks_at_changes=False),
@@ -189,6 +198,8 @@ DEEP = [
     _both("two changes in one; crash, two rebalances", (STOP, START), (STOP,), crashes=1, rebalances=2, **DEEPEST),
     _classifying("crash of either", 1, 1, crashes=1, **DEEPEST),
     _classifying("rebalance in two partitions", 1, 1, rebalances=1, **DEEPEST),
+    _classifying("two inbound topics, one made anew", 1, 1, recreations=1, ledgers=(OURS,), **DEEPEST),
+    _classifying("inbound is made anew; zombie", 1, 0, recreations=1, zombies=1, most_samples=1, **DEEPEST),
     _classifying("zombie in two partitions", 1, 1, zombies=1, most_samples=1, **DEEPEST),
     _classifying("zombie, crash", 2, 0, zombies=1, crashes=1, most_samples=1, **DEEPEST),
     _classifying(
@@ -259,6 +270,13 @@ REMOVED = [
     _without("names_ledger", _classifying, 1, 0, ledgers=(OURS, OTHER), expected=Harm.ALLOWED),
     _without("refuses_other_ledger", _classifying, 1, 0, crashes=1, ledgers=(OURS, OTHER), expected=Harm.ALLOWED),
     _without("counts_own_ledger", _classifying, 1, 0, ledgers=(OURS, OTHER), expected=Harm.ALLOWED),
+    _without("names_topic", _classifying, 1, 0, recreations=1, expected=Harm.ALLOWED),
+    _without("rereads_other_topic", _classifying, 1, 0, recreations=1, crashes=1, expected=Harm.ALLOWED),
+    _without(
+        "notices_other_topic", _classifying, 1, 0, recreations=1, ledgers=(OURS,), liveness=True, expected=Harm.STUCK
+    ),
+    _without("counts_own_topic", _classifying, 1, 0, recreations=1, expected=Harm.ALLOWED),
+    _without("clock_before_topics", _classifying, 1, 0, recreations=1, expected=Harm.ALLOWED),
     _without("unread_holds_back", _classifying, 1, 1, expected=Harm.ALLOWED),
     _without("every_partition", _classifying, 1, 1, expected=Harm.ALLOWED),
     _without("clock_before_sample", _classifying, 1, 0, expected=Harm.ALLOWED),

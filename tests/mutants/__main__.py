@@ -27,6 +27,8 @@ AT_ONCE = 3
 def main(arguments: list[str]) -> int:
     """Run the unchanged copy and each mutant, print a line for each test, and return 1 on any surprise."""
     chosen = [one for one in MUTANTS if all(word in f"{one.name} {one.rule}" for word in arguments)]
+    if not chosen:
+        sys.exit(f"no mutant's name and rule hold these words: {' '.join(arguments)}")
     began = time.monotonic()
     with ExitStack() as stack:
         kafka = available.external_kafka() or _cluster(stack)

@@ -160,6 +160,65 @@ L5 = [
         ),
     ),
     Mutant(
+        "a commit names no inbound topic",
+        "names_topic",
+        "an offset that was reached in a deleted topic counts for its successor",
+        (
+            Edit(
+                "inbound.py",
+                'f"{self.ledger_id}/{ids[name]}" if ids[name] else self.ledger_id',
+                "self.ledger_id",
+            ),
+        ),
+    ),
+    Mutant(
+        "a classifier goes on in another topic",
+        "rereads_other_topic",
+        "what stands below the offset of the deleted topic is skipped in its successor",
+        (
+            Edit(
+                "classifier.py",
+                "            return None\n        elif",
+                "            return committed.offset\n        elif",
+            ),
+        ),
+    ),
+    Mutant(
+        "a classifier does not look at its topics",
+        "notices_other_topic",
+        "it commits offsets that nobody counts, for ever",
+        (Edit("classifier.py", "if notes[topic] != note:", "if False:"),),
+    ),
+    Mutant(
+        "offsets of another topic count",
+        "counts_own_topic",
+        "the voucher takes what was reached in the deleted topic for read in its successor",
+        (
+            Edit(
+                "kafka/offsets.py",
+                'committed.note in ("", notes[partition.topic])',
+                'committed.note.partition("/")[0] in ("", notes[partition.topic].partition("/")[0])',
+            ),
+        ),
+    ),
+    Mutant(
+        "which topics they are is asked first",
+        "clock_before_topics",
+        "the clock covers what came into the successor of the one that was asked about",
+        (
+            Edit(
+                "voucher.py",
+                "        servers = self._view.servers(buckets)\n",
+                "        self._early = self._notes()\n        servers = self._view.servers(buckets)\n",
+            ),
+            Edit(
+                "voucher.py",
+                "self._offsets.classified(partitions, self._notes())",
+                "self._offsets.classified(partitions, self._early)",
+            ),
+        ),
+    ),
+    Mutant(
         "a partition without a commit is passed over",
         "unread_holds_back",
         "the time covers what nobody has read",

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import redis
 from confluent_kafka import Consumer, IsolationLevel, KafkaException, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
+from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec  # type: ignore[attr-defined]
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from structlog.testing import CapturingLogger
@@ -256,6 +256,21 @@ class System(AbstractContextManager["System"]):
             Kafka(self.bootstrap).create_topic(self.topics[role], number, settings)
         for role, number in [*partitions.items()] * 5:  # a broker that has not heard of it yet may be asked next
             wait_until(lambda role=role, number=number: len(self.ends(role)) == number, f"{role} is there", 30)  # type: ignore[misc]
+
+    def make_anew(self, role: str, *, pause: float = 0.0) -> None:
+        """Delete a topic and create another one under its name, with as many partitions."""
+        topic, partitions = self.topics[role], len(self.ends(role))
+        self.admin.delete_topics([topic], operation_timeout=10)[topic].result(15)
+        time.sleep(pause)
+
+        def made() -> bool:  # not while its predecessor is still being deleted
+            try:
+                self.admin.create_topics([NewTopic(topic, partitions)], operation_timeout=10)[topic].result(15)
+            except KafkaException:
+                return False
+            return True
+
+        wait_until(made, f"{role} is made anew", 60)
 
     def start_worker(self, *arguments: str, **settings: str) -> Worker:
         """Start a worker process."""

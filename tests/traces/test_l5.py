@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from consumer import classifier as classifying
 from consumer import voucher as module
+from consumer.kafka.errors import KafkaGone
 from consumer.ledger import LedgerFault
 from tests.integration.test_voucher import OK, PATIENT, SUPPRESSED, offsets
-from tests.parts.system import Classifying, System, Watched
+from tests.parts.system import Classifying, System, Watched, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -89,3 +91,67 @@ def test_texts_that_went_into_another_ledger(bench: Bench, elsewhere: System) ->
         classifier.until(lambda: bench.voucher.vouch() == OK and bench.fresh() >= sent)
     bench.voucher.vouch()
     assert bench.fresh() < sent
+
+
+@pytest.fixture
+def note(bench: Bench) -> str:
+    """What a classifier names in its commits of inbound as it is now; it has read two texts."""
+    system = bench.system
+    for _ in range(2):
+        bench.text("hello")
+    classifier = Classifying(system)
+    classifier.until(lambda: system.committed("classify", "inbound") == {0: 2})
+    classifier.die()
+    return classifier.classifier._notes[system.topics["inbound"]]
+
+
+def made_anew(bench: Bench, note: str) -> int:
+    """Let another topic take inbound's place with a STOP in it; commit what one does that did not notice."""
+    system = bench.system
+    system.make_anew("inbound")
+    wait_for("inbound is there", lambda: system.ends("inbound") == {0: 0})
+    sent = now()
+    bench.text("STOP")
+    bench.text("hello")
+    system.commit("classify", "inbound", {0: 2}, note)
+    return sent
+
+
+def test_offset_of_an_inbound_that_is_gone(bench: Bench, note: str) -> None:
+    """What was reached in an inbound topic that was deleted covers nothing of its successor, which is read whole."""
+    system = bench.system
+    assert bench.voucher.vouch() == OK
+    sent = made_anew(bench, note)
+    bench.voucher.vouch()
+    assert bench.fresh() < sent
+    successor = Classifying(system)
+    successor.until(lambda: len(system.read("ledger")) == 1)
+    bench.apply()
+    wait_for("covered", lambda: bench.voucher.vouch() == OK and bench.fresh() >= sent)
+    assert bench.verdict() == SUPPRESSED
+
+
+def test_inbound_that_is_made_anew_while_a_pass_begins(bench: Bench, note: str) -> None:
+    """Whose offsets count is asked behind the clock: what a successor holds is of a later time."""
+    assert bench.voucher.vouch() == OK
+    sent: list[int] = []
+
+    def first() -> None:
+        if not sent:
+            sent.append(made_anew(bench, note))
+
+    bench.view = Watched(bench.plain_view, before={"servers": first})
+    bench.voucher = bench.new_voucher()
+    bench.voucher.vouch()
+    assert bench.fresh() < sent[0]
+
+
+def test_classifier_whose_inbound_is_made_anew(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A classifier ends when it finds that its inbound is another topic."""
+    system = bench.system
+    monkeypatch.setattr(classifying, "IDENTIFY_EVERY", 0.0)
+    classifier = Classifying(system)
+    classifier.until(lambda: system.committed("classify", "inbound") == {0: 0})
+    system.make_anew("inbound")
+    with pytest.raises(KafkaGone, match="is another topic than it was"):
+        classifier.until(lambda: False)
