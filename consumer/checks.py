@@ -12,7 +12,10 @@ from consumer import deployment
 from consumer.domain.events import ConfirmationRequested, KeywordRecord, ReviewRequested, SubscriptionChanged
 from consumer.kafka import topics
 from consumer.kafka.cluster import partitions_by_topic
-from consumer.ledger import LedgerFault
+from consumer.kafka.errors import KafkaGone
+from consumer.kafka.inbox import CommittedReader, Partition
+from consumer.kafka.offsets import Offsets, OffsetsUnavailable
+from consumer.ledger import LedgerFault, check_ledger, check_told
 from consumer.nodes import WrongMode
 from consumer.settings import ConfigurationError, Settings, load
 from consumer.suppression.scripts import ViewRefused, ViewUnavailable, unavailable
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from consumer.kafka.cluster import AdminClient
+    from consumer.ledger import Ledger
 
 OLDEST_REDIS = 7
 ROOM_FOR_HEADERS = 4096
@@ -138,9 +142,36 @@ def _kafka_faults(settings: Settings) -> list[str]:
             faults += str(fault).split("; ")
         if source is not None and settings.redis_url is not None:
             with suppress(ViewUnavailable):  # said already
-                View(deployment.redis_nodes(settings), buckets=settings.buckets, ledger=source.identity).metas(
-                    range(settings.buckets)
-                )
+                faults += _standing_faults(settings, admin, source)
+    return faults
+
+
+def _standing_faults(settings: Settings, admin: AdminClient, source: Ledger) -> list[str]:
+    """Return a sentence for each bucket whose ledger, or whose appliers, stand before what Redis was told.
+
+    Raises KafkaGone, OtherLedger and ViewUnavailable.
+    """
+    view = View(deployment.redis_nodes(settings), buckets=settings.buckets, ledger=source.identity)
+    metas = {bucket: meta for bucket, meta in view.metas(range(settings.buckets)).items() if meta is not None}
+    partitions = [Partition(source.topic, bucket) for bucket in metas]
+    # What a transaction holds is not waited for: it lies behind what was committed before it, and that is enough here.
+    committed = CommittedReader(deployment.asking_config(settings), settings.appliers, waits_for_transactions=False)
+    offsets = Offsets(admin, committed)
+    try:
+        told = committed.all_committed(partitions, deployment.ASKED_WITHIN)
+        starts, ends = offsets.starts(partitions), offsets.ends(partitions)
+    except (OffsetsUnavailable, TimeoutError) as problem:
+        raise KafkaGone(f"where {source.topic} ends, or how far it was told, is not known: {problem}") from None
+    finally:
+        committed.close()
+    faults = []
+    for partition in partitions:
+        meta, commit = metas[partition.number], told[partition]
+        try:
+            check_ledger(partition, starts[partition], ends[partition], meta.applied)
+            check_told(partition, commit.offset if commit else 0, meta.published)
+        except LedgerFault as fault:
+            faults.append(str(fault))
     return faults
 
 

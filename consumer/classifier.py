@@ -299,7 +299,10 @@ class Classifier:
             self._log.info("classified", **{name: count for name, count in sorted(counts.items()) if count})
         if counts["dead_lettered"]:
             # What is in there is not in force: a STOP among it does not hold until somebody replays it.
-            self._log.error("records went to the dead-letter topic: look at them now", count=counts["dead_lettered"])
+            self._log.error(
+                "records that cannot be read go to the dead-letter topic: look at them now",
+                count=counts["dead_lettered"],
+            )
         if self._unattributed:
             self._log.error(
                 "opt-outs that nobody can be named for are not in force: find out whose they are",

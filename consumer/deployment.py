@@ -50,7 +50,10 @@ default of a minute is as long as nobody would vouch."""
 def in_words(fault: Exception) -> str:
     """Return what a person is told of one of FAULTS."""
     if isinstance(fault, ViewAway):
-        return f"Redis does not answer ({fault}): is it running, and is OPTOUT_REDIS_URL right?"
+        return (
+            f"Redis does not answer ({fault}): is it running, and is OPTOUT_REDIS_URL right? `optout check-config` "
+            "names the server"
+        )
     return str(fault)
 
 

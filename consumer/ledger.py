@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from consumer.domain.events import KeywordRecord
+    from consumer.kafka.inbox import Partition
 
 
 class LedgerFault(Exception):
@@ -70,4 +71,32 @@ class Ledger:
         return StoppedBucket(
             f"{self.topic} [{partition}] stops at offset {offset}: {why}; if a newer version wrote it, upgrade this "
             "worker (appliers are upgraded before classifiers)"
+        )
+
+
+def check_ledger(partition: Partition, start: int, end: int, read: int) -> None:
+    """Raise LedgerFault where a ledger partition is not what it was: `read` records of it were known before `end`."""
+    name = f"{partition.topic} [{partition.number}]"
+    if start > 0:
+        raise LedgerFault(
+            f"{name} begins at offset {start}: its first records were deleted, and opt-outs with them; restore them, "
+            "and set retention.ms and retention.bytes to -1 (optout topics create checks it)",
+            Loss.LEDGER_TRUNCATED,
+        )
+    if end < read:
+        raise LedgerFault(
+            f"{name} ends at offset {end}, but {read} records of it were read: it was shortened or recreated; restore "
+            "it, for it holds the opt-outs",
+            Loss.LEDGER_SHORTENED,
+        )
+
+
+def check_told(partition: Partition, committed: int, published: int) -> None:
+    """Raise LedgerFault where the appliers' group has committed less than a bucket knows to be told."""
+    if committed < published:
+        raise LedgerFault(
+            f"the offset that the group of the appliers has committed of {partition.topic} [{partition.number}] is "
+            f"{committed}, but changes up to {published} were told already: its offsets were reset or have expired; "
+            "set each of them back, to the `published` of its bucket",
+            Loss.OFFSETS_RESET,
         )

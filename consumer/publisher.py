@@ -13,10 +13,9 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from consumer.domain.bucket import Waiting
-from consumer.domain.losses import Loss
 from consumer.kafka.inbox import NO_TOKEN, Partition
 from consumer.kafka.producers import NotPublished, Outgoing
-from consumer.ledger import LedgerFault
+from consumer.ledger import LedgerFault, check_told
 from consumer.ops.complaints import Complaints
 from consumer.suppression.answers import Status
 from consumer.suppression.scripts import ViewUnavailable
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from consumer.ops.health import Health
     from consumer.ops.losses import Losses
     from consumer.ops.metrics import Metrics
-    from consumer.suppression.answers import Meta, Taken
+    from consumer.suppression.answers import Taken
     from consumer.suppression.view import View
 
 PART = "publish"
@@ -171,22 +170,14 @@ class Publisher:
                 self._complaints.say("published offsets are not known yet", bucket=bucket, reason=str(problem))
                 self._ask_at[bucket] = time.monotonic() + 2 * LEARN_SECONDS
             else:
-                self._check(bucket, offset, meta)
+                if meta is not None:
+                    check_told(Partition(self._ledger, bucket), offset, meta.published)
                 self._known[bucket] = offset
                 learned.add(bucket)
         self._losses.learned({bucket: self._known[bucket] for bucket in learned})
         if learned:  # a view that fell back and was replayed may hold changes that were told long ago
             self._view.trim({bucket: self._known[bucket] for bucket in learned})
         return learned
-
-    def _check(self, bucket: int, committed: int, meta: Meta | None) -> None:
-        if meta is not None and committed < meta.published:
-            raise LedgerFault(
-                f"the offset that the group of the appliers has committed of {self._ledger} [{bucket}] is {committed}, "
-                f"but changes up to {meta.published} were told already: its offsets were reset or have expired; set "
-                "each of them back, to the `published` of its bucket",
-                Loss.OFFSETS_RESET,
-            )
 
     def _publish(self, buckets: set[int], token: Token) -> tuple[set[int], set[int]]:
         """Publish what waits in these buckets; return those that have more waiting, and those that Redis kept back."""

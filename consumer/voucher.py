@@ -17,7 +17,7 @@ from consumer.domain.losses import SENTENCES, Loss
 from consumer.kafka.inbox import Partition
 from consumer.kafka.offsets import OffsetsUnavailable
 from consumer.kafka.topics import TopicError
-from consumer.ledger import LedgerFault
+from consumer.ledger import LedgerFault, check_ledger
 from consumer.ops.complaints import Complaints
 from consumer.ops.losses import Fall
 from consumer.suppression.answers import Status
@@ -249,7 +249,8 @@ class Voucher:
         partitions = [Partition(self._ledger.topic, bucket) for bucket in metas]
         starts, ends = self._offsets.starts(partitions), self._offsets.ends(partitions)
         for partition in partitions:
-            check_ledger(partition, starts[partition], ends[partition], metas[partition.number], published)
+            bucket = partition.number
+            check_ledger(partition, starts[partition], ends[partition], max(metas[bucket].applied, published[bucket]))
         return {partition.number: end for partition, end in ends.items()}
 
     def _check_topic_id(self) -> None:
@@ -322,21 +323,3 @@ class Voucher:
     def _doubt(self, buckets: Sequence[int]) -> None:
         with self._lock:
             self._doubted.update(buckets)
-
-
-def check_ledger(partition: Partition, start: int, end: int, meta: Meta, published: Mapping[int, int]) -> None:
-    """Raise LedgerFault where a ledger partition is not what it was. Meta and `published` were read before the end."""
-    name = f"{partition.topic} [{partition.number}]"
-    if start > 0:
-        raise LedgerFault(
-            f"{name} begins at offset {start}: its first records were deleted, and opt-outs with them; restore them, "
-            "and set retention.ms and retention.bytes to -1 (optout topics create checks it)",
-            Loss.LEDGER_TRUNCATED,
-        )
-    told = published.get(partition.number, 0)
-    if end < max(meta.applied, told):
-        raise LedgerFault(
-            f"{name} ends at offset {end}, but {max(meta.applied, told)} records of it were read: it was shortened or "
-            "recreated; restore it, for it holds the opt-outs",
-            Loss.LEDGER_SHORTENED,
-        )

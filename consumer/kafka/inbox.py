@@ -304,12 +304,12 @@ class CommittedReader:
     and its metadata is never sent: a broker would take it for every partition.
     """
 
-    def __init__(self, config: Mapping[str, Any], group: str) -> None:
+    def __init__(self, config: Mapping[str, Any], group: str, *, waits_for_transactions: bool = True) -> None:
         self._consumer = Consumer(
             {
                 **without(config, PRODUCERS_ONLY),
                 "group.id": group,
-                "isolation.level": "read_committed",
+                "isolation.level": "read_committed" if waits_for_transactions else "read_uncommitted",
                 "enable.auto.commit": False,
             }
         )

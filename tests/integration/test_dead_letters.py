@@ -181,7 +181,7 @@ def test_a_run_of_unreadable_records_stops_in_words(system: System) -> None:
     assert len(letters(system)) == 8
     said = [call for call in classifier.logger.calls if call.method_name == "error"]
     assert [(call.args[0], call.kwargs.get("where")) for call in said] == [
-        ("records went to the dead-letter topic: look at them now", None),
+        ("records that cannot be read go to the dead-letter topic: look at them now", None),
         (
             "opt-outs that nobody can be named for are not in force: find out whose they are",
             [f"{system.topics['inbound']} [0] 5"],

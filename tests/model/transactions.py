@@ -248,7 +248,7 @@ class Transactions:
             return state.harm
         for bucket, committed in zip(state.buckets, state.committed, strict=True):
             if bucket.published > committed:
-                return Harm.ALARM  # Publisher._check would take the group's offsets for reset
+                return Harm.ALARM  # check_told would take the group's offsets for reset
         return None
 
     def finished(self, state: State) -> bool:

@@ -286,7 +286,7 @@ class View:
                 if demanded(self.texts, patient, fresh, state.highest[patient]) == OUT:
                     return Harm.ALLOWED
         if self.stops_at_reset and state.bucket.published > state.committed:
-            return Harm.ALARM  # Publisher._check would take the group's offsets for reset
+            return Harm.ALARM  # check_told would take the group's offsets for reset
         return None
 
     def finished(self, state: State) -> bool:

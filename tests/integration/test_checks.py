@@ -1,0 +1,51 @@
+"""What `optout check-config` sees of a ledger, and of the appliers' offsets, that are not what they were."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from confluent_kafka import TopicPartition
+
+from tests.integration.test_verify import system
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.parts.system import System
+
+__all__ = ["system"]
+
+
+def set_back(system: System) -> None:
+    system.commit("apply", "ledger", {0: 1})
+
+
+def truncate(system: System) -> None:
+    place = TopicPartition(system.topics["ledger"], 0, 1)
+    system.admin.delete_records([place])[place].result(10)
+
+
+def read_on(system: System) -> None:
+    system.redis().hset("optout:{0.2}:meta", "applied", 9)
+
+
+SENTENCES: dict[Callable[[System], None], str] = {
+    set_back: "the offset that the group of the appliers has committed of {} [0] is 1, but changes up to 4 were told",
+    truncate: "{} [0] begins at offset 1: its first records were deleted",
+    read_on: "{} [0] ends at offset 4, but 9 records of it were read",
+}
+
+
+@pytest.mark.parametrize("damage", SENTENCES)
+def test_what_is_not_what_it_was_is_named(system: System, damage: Callable[[System], None]) -> None:
+    """A worker would stop because of it some time later; who looks is told before."""
+    assert f"{system.topics['ledger']} [" not in faults(system)
+    damage(system)
+    assert SENTENCES[damage].format(system.topics["ledger"]) in faults(system)
+
+
+def faults(system: System) -> str:
+    done = system.run("check-config")
+    assert "Traceback" not in done.stderr
+    return done.stderr
