@@ -150,7 +150,11 @@ def _classify(settings: Settings, admin: AdminClient, encoding: Codec, source: L
     )
 
     def run(stop: threading.Event) -> None:
-        producer = LedgerProducer(deployment.asking_config(settings), Complaints(log).kafka)
+        producer = LedgerProducer(
+            deployment.asking_config(settings),
+            Complaints(log).kafka,
+            may_be_missing=(settings.review_requested_topic, settings.dead_letter_topic),
+        )
         classifier = Classifier(
             intake=intake,
             producer=producer,

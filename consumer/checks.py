@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
 
 import redis
@@ -17,21 +16,21 @@ from consumer.kafka.inbox import CommittedReader, Partition
 from consumer.kafka.offsets import Offsets, OffsetsUnavailable
 from consumer.ledger import LedgerFault, check_ledger, check_told
 from consumer.nodes import WrongMode
-from consumer.settings import ConfigurationError, Settings, load
-from consumer.suppression.scripts import ViewRefused, ViewUnavailable, unavailable
+from consumer.settings import ConfigurationError, load
+from consumer.suppression.scripts import ViewAway, ViewRefused, unavailable
 from consumer.suppression.view import View
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from consumer.kafka.cluster import AdminClient
     from consumer.ledger import Ledger
+    from consumer.settings import Settings
+    from consumer.suppression.answers import Meta
 
 OLDEST_REDIS = 7
 ROOM_FOR_HEADERS = 4096
 """Bytes that the headers of a dead letter take at most, and a few to spare."""
-
-Check = Callable[[Settings], list[str]]
 
 
 def check_config() -> list[str]:
@@ -42,13 +41,18 @@ def check_config() -> list[str]:
         return list(wrong.faults)
     faults = _missing(settings)
     for check in (_redis_faults, _kafka_faults):
-        try:
-            faults += check(settings)
-        except ConfigurationError as wrong:
-            faults += [fault for fault in wrong.faults if fault not in faults]
-        except deployment.FAULTS as fault:
-            faults.append(str(fault))
+        faults += [fault for fault in _said(check(settings)) if fault not in faults]
     return faults
+
+
+def _said(check: Iterable[str]) -> Iterator[str]:
+    """Pass on what a check finds, and say what it meets on its way: what it found before is not to be lost with it."""
+    try:
+        yield from check
+    except ConfigurationError as wrong:
+        yield from wrong.faults
+    except deployment.FAULTS as fault:
+        yield str(fault)
 
 
 def _missing(settings: Settings) -> list[str]:
@@ -115,79 +119,95 @@ def _cluster_faults(name: str, client: redis.Redis) -> list[str]:
     return []
 
 
-def _kafka_faults(settings: Settings) -> list[str]:
+def _kafka_faults(settings: Settings) -> Iterator[str]:
     admin = deployment.admin_client(settings)
     known = partitions_by_topic(admin)
     specs = deployment.topic_specs(settings)
-    faults = [f"there is no topic {spec.name}: run `optout topics create`" for spec in specs if spec.name not in known]
-    if settings.ledger_id is not None:
-        return faults
-    for spec in specs:
+    yield from (
+        f"there is no topic {spec.name}: run `optout topics create`" for spec in specs if spec.name not in known
+    )
+    if settings.ledger_id is None:  # else it is a broker that knows no settings of topics, for trying out
+        yield from _said(_clock_faults(settings, admin, known))
+        yield from _said(_size_faults(settings, admin, known))
+    if settings.keyword_ledger_topic in known:
+        yield from _said(_ledger_faults(settings, admin))
+
+
+def _clock_faults(settings: Settings, admin: AdminClient, known: Mapping[str, int]) -> Iterator[str]:
+    for spec in deployment.topic_specs(settings):
         if spec.name in known and spec.role in ("inbound", "opt_out_requested"):
             kind = topics.topic_configs(admin, spec.name).get("message.timestamp.type")
             if kind != "LogAppendTime":
-                faults.append(
+                yield (
                     f"{spec.name} has message.timestamp.type={kind}: set LogAppendTime, or a wrong clock decides "
                     "whether a STOP or a START came last"
                 )
-    faults += _size_faults(settings, admin, known)
+
+
+def _ledger_faults(settings: Settings, admin: AdminClient) -> Iterator[str]:
     decoding = deployment.codec(settings)
     if settings.schema_registry_url is not None:
         decoding.prepare(KeywordRecord, ReviewRequested, SubscriptionChanged, ConfirmationRequested)
-    if settings.keyword_ledger_topic in known:
-        source = None
-        try:
-            source = deployment.open_ledger(settings, admin, decoding)
-        except LedgerFault as fault:
-            faults += str(fault).split("; ")
-        if source is not None and settings.redis_url is not None:
-            with suppress(ViewUnavailable):  # said already
-                faults += _standing_faults(settings, admin, source)
-    return faults
-
-
-def _standing_faults(settings: Settings, admin: AdminClient, source: Ledger) -> list[str]:
-    """Return a sentence for each bucket whose ledger, or whose appliers, stand before what Redis was told.
-
-    Raises KafkaGone, OtherLedger and ViewUnavailable.
-    """
-    view = View(deployment.redis_nodes(settings), buckets=settings.buckets, ledger=source.identity)
-    metas = {bucket: meta for bucket, meta in view.metas(range(settings.buckets)).items() if meta is not None}
-    partitions = [Partition(source.topic, bucket) for bucket in metas]
-    # What a transaction holds is not waited for: it lies behind what was committed before it, and that is enough here.
-    committed = CommittedReader(deployment.asking_config(settings), settings.appliers, waits_for_transactions=False)
-    offsets = Offsets(admin, committed)
     try:
-        told = committed.all_committed(partitions, deployment.ASKED_WITHIN)
-        starts, ends = offsets.starts(partitions), offsets.ends(partitions)
-    except (OffsetsUnavailable, TimeoutError) as problem:
-        raise KafkaGone(f"where {source.topic} ends, or how far it was told, is not known: {problem}") from None
-    finally:
-        committed.close()
-    faults = []
-    for partition in partitions:
-        meta, commit = metas[partition.number], told[partition]
+        source = deployment.open_ledger(settings, admin, decoding)
+    except LedgerFault as fault:
+        yield from str(fault).split("; ")
+        return
+    if settings.redis_url is None:
+        return
+    view = View(deployment.redis_nodes(settings), buckets=settings.buckets, ledger=source.identity)
+    try:
+        metas = {bucket: meta for bucket, meta in view.metas(range(settings.buckets)).items() if meta is not None}
+    except ViewAway:
+        return  # said already
+    if settings.ledger_id is None:
+        yield from _standing_faults(settings, admin, source, metas)
+
+
+def _standing_faults(
+    settings: Settings, admin: AdminClient, source: Ledger, metas: Mapping[int, Meta]
+) -> Iterator[str]:
+    """Tell each bucket whose ledger, or whose appliers, stand before what Redis was told. Raises KafkaGone."""
+    partitions = [Partition(source.topic, bucket) for bucket in metas]
+    published = {partition: metas[partition.number].published for partition in partitions}
+    config = deployment.asking_config(settings)
+    with (
+        closing(CommittedReader(config, settings.appliers, waits_for_transactions=False)) as at_once,
+        closing(CommittedReader(config, settings.appliers)) as settled,
+    ):
+        offsets = Offsets(admin, at_once)
         try:
-            check_ledger(partition, starts[partition], ends[partition], meta.applied)
-            check_told(partition, commit.offset if commit else 0, meta.published)
+            told = dict(at_once.all_committed(partitions, deployment.ASKED_WITHIN))
+            # Under load there is always a transaction to wait for. What is behind for now may be in one that was
+            # committed, and is not seen yet; only that is worth waiting for.
+            behind = [p for p, commit in told.items() if (commit.offset if commit else 0) < published[p]]
+            told |= settled.all_committed(behind, deployment.ASKED_WITHIN)
+            starts, ends = offsets.starts(partitions), offsets.ends(partitions)
+        except (OffsetsUnavailable, TimeoutError) as problem:
+            raise KafkaGone(f"where {source.topic} ends, or how far it was told, is not known: {problem}") from None
+    for partition in partitions:
+        commit = told[partition]
+        try:
+            check_ledger(partition, starts[partition], ends[partition], metas[partition.number].applied)
+            check_told(partition, commit.offset if commit else 0, published[partition])
         except LedgerFault as fault:
-            faults.append(str(fault))
-    return faults
+            yield str(fault)
 
 
-def _size_faults(settings: Settings, admin: AdminClient, known: Mapping[str, int]) -> list[str]:
-    """Return a sentence for each topic with records that would not fit, with our headers, into a dead letter."""
+def _size_faults(settings: Settings, admin: AdminClient, known: Mapping[str, int]) -> Iterator[str]:
+    """Give a sentence for each topic with records that would not fit, with our headers, into a dead letter."""
     if settings.dead_letter_topic not in known:
-        return []
+        return
     limits = {
         name: int(topics.topic_configs(admin, name)["max.message.bytes"])
         for name in (settings.dead_letter_topic, *settings.inbound)
         if name in known
     }
     fits = limits.pop(settings.dead_letter_topic) - ROOM_FOR_HEADERS
-    return [
-        f"{name} takes records of {limit} bytes, and {settings.dead_letter_topic} would not take each of them with our "
-        f"headers: set max.message.bytes={limit + ROOM_FOR_HEADERS} there, or one that cannot be read stops the worker"
-        for name, limit in limits.items()
-        if limit > fits
-    ]
+    for name, limit in limits.items():
+        if limit > fits:
+            room = limit + ROOM_FOR_HEADERS
+            yield (
+                f"{name} takes records of {limit} bytes, and {settings.dead_letter_topic} would not take each of them "
+                f"with our headers: set max.message.bytes={room} there, or one that cannot be read stops the worker"
+            )

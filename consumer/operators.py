@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import getpass
 import secrets
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
+
+import click
 
 from consumer import deployment
 from consumer.domain.events import OperatorAction
@@ -18,7 +21,7 @@ from consumer.kafka.topics import TopicError
 from consumer.wire.errors import Unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from consumer.domain.events import OperatorActionKind
     from consumer.settings import Settings
@@ -26,6 +29,25 @@ if TYPE_CHECKING:
 ACKNOWLEDGED_WITHIN = 10.0
 LONGEST_WORDS = 500
 """Characters of a name or a reason that are kept."""
+
+
+class _Words(click.ParamType[str]):
+    """Text that says something."""
+
+    name = "text"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the text without blanks around it."""
+        return value.strip() or self.fail("it is kept for ever, and says nothing", param, ctx)
+
+
+def accountable(command: Callable[..., int]) -> Callable[..., int]:
+    """Give a command the options that say who does it, and why."""
+    by = click.option(
+        "--by", metavar="NAME", type=_Words(), default=getpass.getuser, help="Who does it; else the account."
+    )
+    reason = click.option("--reason", metavar="TEXT", type=_Words(), required=True, help="Why; it is kept for ever.")
+    return reason(by(command))
 
 
 def write_down(

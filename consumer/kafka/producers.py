@@ -18,13 +18,23 @@ from consumer.kafka.cluster import CONSUMERS_ONLY, without
 from consumer.kafka.errors import KafkaGone, Triage, error_of, name_of, sentence, triage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from confluent_kafka import Message
 
     from consumer.kafka.errors import OnError
     from consumer.kafka.inbox import Inbox, Partition, Token
 
+MISSING = frozenset(
+    {
+        KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001
+        KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+    }
+)
+"""What the client says of a topic that was deleted, half a minute after it was."""
+WRITE_AGAIN = 1.0
+"""Seconds after which what a missing topic did not take is written to it again."""
 GRACE = 5.0
 """Seconds after a call's own timeout after which it is taken for one that will not return."""
 
@@ -55,11 +65,17 @@ class LedgerProducer:
     """Idempotent and acknowledged by all replicas in sync; it retries for as long as it takes.
 
     Not transactional, so that a position in the ledger is a count of records. Raises KafkaGone when it is of no use
-    any more: what was not acknowledged is read and written again after a restart.
+    any more: what was not acknowledged is read and written again after a restart. What is for a topic of
+    `may_be_missing` waits where somebody deleted that one: the others' records are not to wait with it.
     """
 
-    def __init__(self, config: Mapping[str, Any], on_error: OnError) -> None:
+    def __init__(
+        self, config: Mapping[str, Any], on_error: OnError, *, may_be_missing: Collection[str] = frozenset()
+    ) -> None:
         self._failed: str | None = None
+        self._may_be_missing = frozenset(may_be_missing)
+        self._again: list[Outgoing] = []
+        self._tried = 0.0
         self._on_error = on_error
         self._producer = Producer(
             {
@@ -80,9 +96,26 @@ class LedgerProducer:
         else:
             self._on_error(name_of(error), sentence(error))
 
-    def _delivered(self, source: object, error: KafkaError | None, message: Message) -> None:
-        if error is not None:
-            self._failed = self._failed or refusal(message.topic() or "", source, error)
+    def _delivered(self, record: Outgoing, error: KafkaError | None, _message: Message) -> None:
+        if error is not None and not self._is_kept(record, error):
+            self._failed = self._failed or refusal(record.topic, record.source, error)
+
+    def _is_kept(self, record: Outgoing, error: KafkaError | None) -> bool:
+        """Keep a record that is to be written again when its topic is there; False for one that nothing helps."""
+        if error is None or error.code() not in MISSING or record.topic not in self._may_be_missing:
+            return False
+        self._again.append(record)
+        self._on_error(
+            error.name(), f"what is for {record.topic} waits, for there is no such topic: `optout topics create`"
+        )
+        return True
+
+    def _write_again(self) -> None:
+        if self._again and time.monotonic() - self._tried > WRITE_AGAIN:
+            self._tried = time.monotonic()
+            waiting, self._again = self._again, []
+            for record in waiting:
+                self.write(record)
 
     def write(self, record: Outgoing) -> None:
         """Queue a record; waits while the queue is full."""
@@ -95,27 +128,31 @@ class LedgerProducer:
                     partition=record.partition,
                     timestamp=record.timestamp,
                     headers=list(record.headers),
-                    on_delivery=partial(self._delivered, record.source),
+                    on_delivery=partial(self._delivered, record),
                 )
             except BufferError:
                 self._producer.poll(0.1)
                 self._check()
             except KafkaException as problem:
+                if self._is_kept(record, error_of(problem)):
+                    return
                 raise KafkaGone(refusal(record.topic, record.source, problem)) from None
             else:
                 return
 
     def flush(self, timeout: float) -> bool:
         """Wait until everything queued is acknowledged; False if it is not within `timeout` seconds."""
+        self._write_again()
         left = self._producer.flush(timeout)
         self._check()
-        return left == 0
+        return left == 0 and not self._again
 
     def waiting(self) -> int:
         """Return how many records are not acknowledged yet."""
         self._producer.poll(0)
         self._check()
-        return len(self._producer)
+        self._write_again()
+        return len(self._producer) + len(self._again)
 
     def _check(self) -> None:
         if self._failed is not None:
@@ -249,7 +286,8 @@ class TransactionalOutbox:
         producer = self._producer
         assert producer is not None
         error = None if problem is None else error_of(problem)
-        verdict = Triage.ABORT if problem is None else triage(problem)
+        is_missing = error is not None and error.code() in MISSING and not error.fatal()
+        verdict = Triage.ABORT if problem is None or is_missing else triage(problem)
         if verdict in (Triage.ABORT, Triage.REJOIN):
             try:
                 producer.abort_transaction(self._timeout)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ import click
 from consumer.durations import Duration, in_short
 from consumer.maintenance import window
 from consumer.maintenance.window import LONGEST
+from consumer.operators import accountable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,14 +27,6 @@ def maintenance() -> None:
     """
 
 
-def _told_by(command: Callable[..., int]) -> Callable[..., int]:
-    """Give a command the options that say who does it, and why."""
-    command = click.option("--by", metavar="NAME", default=getpass.getuser, help="Who does it; else the account.")(
-        command
-    )
-    return click.option("--reason", metavar="TEXT", required=True, help="Why; it is kept for ever.")(command)
-
-
 @maintenance.command("begin")
 @click.option(
     "--for",
@@ -43,7 +35,7 @@ def _told_by(command: Callable[..., int]) -> Callable[..., int]:
     required=True,
     help=f"When it ends by itself, as in 45m or 1h30m; {in_short(LONGEST)} at most, and to be begun again.",
 )
-@_told_by
+@accountable
 @click.pass_obj
 def begin(settings: Callable[[], Settings], /, *, seconds: int, by: str, reason: str) -> int:
     """Begin a maintenance window. It ends by itself when its time is over, or when the workers are back."""
@@ -56,7 +48,7 @@ def begin(settings: Callable[[], Settings], /, *, seconds: int, by: str, reason:
 
 
 @maintenance.command("end")
-@_told_by
+@accountable
 @click.pass_obj
 def end(settings: Callable[[], Settings], /, *, by: str, reason: str) -> int:
     """End it now: guards accept no more than they do at any other time."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import sys
 from typing import TYPE_CHECKING
@@ -11,7 +10,7 @@ import click
 
 from consumer import deployment
 from consumer.domain.events import OperatorActionKind
-from consumer.operators import write_down
+from consumer.operators import accountable, write_down
 from consumer.ops.terminal import bar, say
 from consumer.recovery.rebuild import Rebuild
 from consumer.recovery.verify import CannotCompare, Differences, compare
@@ -71,8 +70,7 @@ def verify(
 
 @click.command("rebuild")
 @_buckets
-@click.option("--reason", metavar="TEXT", required=True, help="Why; it is kept for ever.")
-@click.option("--by", metavar="NAME", default=getpass.getuser, help="Who does it; else the account.")
+@accountable
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--wait/--no-wait", "wait", default=True, help="Wait until the buckets are vouched for; the default.")
 @click.pass_obj

@@ -57,6 +57,11 @@ def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]
         (["check", "loc-1"], "Missing argument 'NUMBER...'"),
         (["check", "loc-1", PATIENT], "OPTOUT_REDIS_URL is not set"),
         (["check", " ", PATIENT], "LOCATION is empty"),
+        (
+            ["maintenance", "begin", "--for", "10m", "--reason", " "],
+            "'--reason': it is kept for ever, and says nothing",
+        ),
+        (["rebuild", "--yes", "--reason", "a test", "--by", ""], "'--by': it is kept for ever, and says nothing"),
         (["check", "x" * 257, PATIENT], "LOCATION is empty or too long"),
         (["explain"], "give either a BODY or --stdin"),
         (["explain", "--stdin", "STOP"], "give either a BODY or --stdin"),

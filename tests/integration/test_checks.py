@@ -49,3 +49,22 @@ def faults(system: System) -> str:
     done = system.run("check-config")
     assert "Traceback" not in done.stderr
     return done.stderr
+
+
+def test_a_user_that_workers_cannot_work_with_is_named(system: System) -> None:
+    """Settings are not called sound that a worker refuses."""
+    user = f"limited-{system.prefix[:-1]}"
+    with system.redis() as client:
+        client.acl_setuser(user, enabled=True, passwords="+pw", keys=["other:*"], commands=["+@all"])
+    system.environment["OPTOUT_REDIS_URL"] = system.redis_url.replace("redis://", f"redis://{user}:pw@")
+    assert "Redis refuses our user or password" in faults(system)
+    with system.redis() as client:
+        client.acl_deluser(user)
+
+
+def test_nothing_is_lost_with_what_is_met_later(system: System) -> None:
+    """A view of another ledger is named beside what was found before it."""
+    system.redis().hset("optout:{1.2}:meta", "log", "another/one")
+    said = faults(system)
+    assert "Redis holds the view of another ledger" in said
+    assert f"there is no topic {system.topics['reviews']}: run `optout topics create`" in said
