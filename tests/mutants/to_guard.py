@@ -284,8 +284,9 @@ L6 = [
             Edit(
                 "guard/guard.py",
                 "            answer = self._run(keys, members)\n",
-                "            found = self._run(keys, members)[-1]\n"
-                "            answer = [*self._run(keys, members)[:-1], found]\n",
+                "            members_then = self._run(keys, members)[6]\n"
+                "            answer = self._run(keys, members)\n"
+                "            answer[6] = members_then\n",
             ),
         ),
     ),
