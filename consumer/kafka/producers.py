@@ -114,8 +114,12 @@ class LedgerProducer:
         if self._again and time.monotonic() - self._tried > WRITE_AGAIN:
             self._tried = time.monotonic()
             waiting, self._again = self._again, []
-            for record in waiting:
-                self.write(record)
+            for number, record in enumerate(waiting):
+                try:
+                    self.write(record)
+                except KafkaGone:  # what is left is not acknowledged: nobody may commit behind it while we end
+                    self._again += waiting[number:]
+                    raise
 
     def write(self, record: Outgoing) -> None:
         """Queue a record; waits while the queue is full."""
