@@ -21,7 +21,7 @@ from consumer.dead_letters.commands import dead_letters
 from consumer.dead_letters.reading import DeadLetterFault
 from consumer.domain.buckets import is_location
 from consumer.domain.keywords import Keywords
-from consumer.domain.phone import NotANumber, to_e164
+from consumer.domain.phone import NotANumber
 from consumer.embedded import running
 from consumer.embedded.errors import EmbeddedError
 from consumer.guard import Unknown, VerdictKind
@@ -155,13 +155,7 @@ def check(location: str, numbers: tuple[str, ...], as_json: bool) -> int:  # noq
     if not is_location(location):
         raise click.UsageError("LOCATION is empty or too long")
     settings = _settings()
-    guard = deployment.guard(settings)
-    for place, number in enumerate(numbers, 1):
-        try:
-            to_e164(number, settings.region)
-        except NotANumber as problem:
-            raise NotANumber(f"number {place} of {len(numbers)}: {problem}") from None
-    verdicts = guard.check_many(location, numbers)
+    verdicts = deployment.guard(settings).check_many(location, numbers)
     if any(verdict.reason is Unknown.WRONG_MODE for verdict in verdicts):
         other = "cluster" if settings.redis_mode == "standalone" else "standalone"
         raise ConfigurationError(f"OPTOUT_REDIS_MODE is {settings.redis_mode}, and this Redis wants {other}")

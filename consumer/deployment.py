@@ -13,17 +13,18 @@ from redis.retry import Retry
 
 from consumer.domain.buckets import bucket_prefix, meta_key
 from consumer.domain.events import KeywordRecord
-from consumer.guard import Guard
+from consumer.guard import AsyncGuard, Guard
+from consumer.guard.connecting import Connecting
 from consumer.kafka import topics
 from consumer.kafka.cluster import connect, partitions_by_topic
 from consumer.kafka.errors import KafkaGone
 from consumer.kafka.inbox import CommittedReader, Partition
 from consumer.ledger import Ledger, LedgerFault
-from consumer.nodes import OneNode, check_database, cluster_at
+from consumer.nodes import OneNode, ask, check_database, cluster_at, sentinel_at
 from consumer.ops import logs
 from consumer.settings import ConfigurationError
 from consumer.suppression.answers import OtherLedger
-from consumer.suppression.scripts import ViewAway, ViewUnavailable, ask
+from consumer.suppression.scripts import ViewAway, ViewUnavailable
 from consumer.wire import registry
 from consumer.wire.codec import Codec
 from consumer.wire.errors import SchemaError, SchemaSourceUnavailable
@@ -72,29 +73,62 @@ def redis_nodes(settings: Settings) -> Nodes:
         client.connection_pool.make_connection()  # connects to nothing yet, but refuses options that do not exist
         return client
 
-    cluster = settings.redis_mode == "cluster"
     try:
-        return cluster_at(url, connect) if cluster else OneNode(connect(url))
+        if settings.redis_mode == "cluster":
+            return cluster_at(url, connect)
+        if settings.redis_mode == "sentinel":
+            return sentinel_at(url, settings.redis_service, connect, sentinel_url=_sentinel_url(settings))
+        return OneNode(connect(url), url)
     except (ValueError, TypeError, UnicodeError):
-        # Not quoted: parts of a password could be.
-        raise ConfigurationError(
-            f"OPTOUT_REDIS_URL cannot be understood: write redis://user:password@host:port{'' if cluster else '/0'}, "
-            "special characters of the password percent-encoded"
-            + (" (a cluster has no database but 0)" if cluster else "")
-        ) from None
+        raise _misunderstood(settings) from None
+
+
+def _misunderstood(settings: Settings) -> ConfigurationError:
+    written = {
+        "standalone": "redis://user:password@host:port/0",
+        "sentinel": "redis://user:password@sentinel-1:26379,sentinel-2:26379/0",
+        "cluster": "redis://user:password@host:port (a cluster has no database but 0)",
+    }
+    # Not quoted: parts of a password could be.
+    return ConfigurationError(
+        f"OPTOUT_REDIS_URL cannot be understood: write {written[settings.redis_mode]}, special characters of the "
+        "password percent-encoded"
+        + (", and OPTOUT_REDIS_SENTINEL_URL alike, if it is set" if settings.redis_mode == "sentinel" else "")
+    )
+
+
+def _sentinel_url(settings: Settings) -> str:
+    url = settings.redis_sentinel_url
+    return "" if url is None else url.get_secret_value().replace("#", "%23")
+
+
+def _guards(settings: Settings) -> tuple[Connecting, dict[str, Any]]:
+    """Return how a guard connects, and what it believes. Raises ConfigurationError."""
+    try:
+        connecting = Connecting(
+            settings.require_redis(),
+            settings.redis_mode,
+            settings.redis_service,
+            _sentinel_url(settings),
+            settings.redis_timeout,
+        )
+        connecting.nodes()  # refuses what is no URL
+    except (ValueError, TypeError, UnicodeError):
+        raise _misunderstood(settings) from None
+    believed = {"buckets": settings.buckets, "max_staleness": settings.max_staleness, "region": settings.region}
+    return connecting, believed
 
 
 def guard(settings: Settings) -> Guard:
-    """Return the guard that these settings describe."""
-    redis_nodes(settings)  # refuses, in a sentence, what is no URL
-    return Guard.from_url(
-        settings.require_redis(),
-        timeout=settings.redis_timeout,
-        cluster=settings.redis_mode == "cluster",
-        buckets=settings.buckets,
-        max_staleness=settings.max_staleness,
-        region=settings.region,
-    )
+    """Return the guard that these settings describe. Raises ConfigurationError."""
+    connecting, believed = _guards(settings)
+    return Guard(connecting.nodes(), timeout=connecting.timeout, **believed)
+
+
+def async_guard(settings: Settings) -> AsyncGuard:
+    """Return the guard that these settings describe, for asyncio. Raises ConfigurationError."""
+    connecting, believed = _guards(settings)
+    return AsyncGuard(connecting, **believed)
 
 
 def client_config(settings: Settings) -> dict[str, Any]:

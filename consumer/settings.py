@@ -24,7 +24,7 @@ from pydantic_settings import (
 from consumer.domain.bad_records import IN_A_ROW, SHARE
 from consumer.domain.buckets import DEFAULT_BUCKETS
 from consumer.domain.phone import is_region
-from consumer.guard.guard import DEFAULT_MAX_STALENESS
+from consumer.guard import DEFAULT_MAX_STALENESS
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -103,9 +103,18 @@ class Settings(BaseSettings):
         None,
         description="The Redis that holds the suppression sets: `redis://user:password@host:port/0`, `rediss://` or `unix://`.",
     )
-    redis_mode: Literal["standalone", "cluster"] = Field(
+    redis_mode: Literal["standalone", "sentinel", "cluster"] = Field(
         "standalone",
-        description="`cluster` for a Redis Cluster: `OPTOUT_REDIS_URL` then names any of its nodes.",
+        description="`cluster` for a Redis Cluster: `OPTOUT_REDIS_URL` then names any of its nodes. "
+        "`sentinel`: it names the Sentinels, `redis://user:password@s1:26379,s2:26379/0`, with the user and password "
+        "of the Redis.",
+    )
+    redis_service: str = Field(
+        "mymaster", min_length=1, description="The name under which Sentinels watch over the Redis."
+    )
+    redis_sentinel_url: SecretStr | None = Field(
+        None,
+        description="User and password of the Sentinels themselves, where they have any: `redis://user:password@sentinel`.",
     )
     redis_timeout: float = Field(2.0, gt=0, le=3600, description="Seconds to wait for Redis to connect or to answer.")
     confirmations: Literal["ours", "provider"] | None = Field(

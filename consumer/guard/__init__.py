@@ -1,5 +1,17 @@
 """What outbound producers ask before each send. Needs redis and the phone library, and nothing of Kafka or Avro."""
 
-from consumer.guard.guard import Guard, NotAllowed, Unknown, Verdict, VerdictKind
+from consumer.domain.phone import NotANumber
+from consumer.guard.aio import AsyncGuard
+from consumer.guard.guard import DEFAULT_MAX_STALENESS, Guard
+from consumer.guard.verdict import NotAllowed, Unknown, Verdict, VerdictKind
 
-__all__ = ["Guard", "NotAllowed", "Unknown", "Verdict", "VerdictKind"]
+__all__ = [
+    "DEFAULT_MAX_STALENESS",
+    "AsyncGuard",
+    "Guard",
+    "NotANumber",
+    "NotAllowed",
+    "Unknown",
+    "Verdict",
+    "VerdictKind",
+]

@@ -15,7 +15,7 @@ from consumer import deployment
 from consumer.domain.events import OperatorActionKind
 from consumer.domain.words import at, printable
 from consumer.durations import in_short
-from consumer.guard.guard import LONGEST_WINDOW
+from consumer.guard.answer import LONGEST_WINDOW
 from consumer.operators import write_down, written_down
 from consumer.suppression.answers import Status
 from consumer.suppression.scripts import ViewUnavailable

@@ -15,18 +15,17 @@ from redis.exceptions import (
     NoScriptError,
     OutOfMemoryError,
     ReadOnlyError,
-    RedisError,
     ResponseError,
     TryAgainError,
 )
 
 from consumer.domain.losses import Loss
-from consumer.nodes import WrongMode
+from consumer.nodes import WrongMode, ask
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
-    from consumer.nodes import Node, Nodes
+    from consumer.nodes import Nodes
 
 
 REFUSED = "Redis refuses our user or password: see OPTOUT_REDIS_URL"
@@ -85,9 +84,6 @@ class Call:
     arguments: Sequence[str | bytes | int]
 
 
-Command = tuple["str | bytes | int", ...]
-
-
 def run(nodes: Nodes, calls: Sequence[Call]) -> list[Any]:
     """Run the calls, in one round trip a server, and return their answers in order.
 
@@ -116,48 +112,6 @@ def unless_all_failed(answers: list[Any]) -> list[Any]:
     if answers and all(isinstance(answer, ViewUnavailable) for answer in answers):
         raise answers[0]
     return answers
-
-
-def ask(nodes: Nodes, commands: Sequence[tuple[str, Command]]) -> list[Any]:
-    """Send each command to the server of its key, in one round trip a server; return the answers in order.
-
-    The answer of a command that could not be sent, or failed, is what redis-py raises for it. A slot that has moved
-    away from a server is asked for once more, where it is.
-    """
-    answers: list[Any] = [None] * len(commands)
-    left = list(range(len(commands)))
-    for _ in range(2):
-        moved = []
-        for node, places in _by_node(nodes, commands, left, answers).items():
-            for place, answer in zip(places, _pipelined(node, [commands[i][1] for i in places]), strict=True):
-                answers[place] = answer
-                if isinstance(answer, Exception) and nodes.failed(node, answer):
-                    answers[place] = TryAgainError("the slot has moved")
-                    moved.append(place)
-        left = moved
-    return answers
-
-
-def _by_node(
-    nodes: Nodes, commands: Sequence[tuple[str, Command]], places: Iterable[int], answers: list[Any]
-) -> dict[Node, list[int]]:
-    sorted_: dict[Node, list[int]] = {}
-    for place in places:
-        try:
-            sorted_.setdefault(nodes.serving(commands[place][0]), []).append(place)
-        except (RedisError, OSError) as error:
-            answers[place] = error
-    return sorted_
-
-
-def _pipelined(node: Node, commands: Sequence[Command]) -> list[Any]:
-    try:
-        with node.client.pipeline(transaction=False) as pipeline:
-            for command in commands:
-                pipeline.execute_command(*command)  # type: ignore[no-untyped-call]
-            return pipeline.execute(raise_on_error=False)
-    except (RedisError, OSError) as error:
-        return [error] * len(commands)
 
 
 def _checked(answer: Any) -> Any:

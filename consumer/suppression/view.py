@@ -16,13 +16,12 @@ from consumer.domain.bucket import Decided, Waiting
 from consumer.domain.buckets import bucket_prefix, locations_key, meta_key, outbox_key, set_key, state_key
 from consumer.domain.events import Action
 from consumer.domain.subscription import Decision
-from consumer.nodes import nodes_of
+from consumer.nodes import ask, nodes_of
 from consumer.suppression.answers import Applied, Audit, Meta, OtherLedger, Server, Status, Taken, Window
 from consumer.suppression.scripts import (
     Call,
     ViewDamaged,
     ViewUnavailable,
-    ask,
     run,
     script,
     unavailable,

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from confluent_kafka import KafkaException, Producer
 
-from consumer.guard.guard import _SOURCE
+from consumer.guard.question import VERDICT
 from consumer.settings import KAFKA_PREFIX, PREFIX, REGISTRY_PREFIX, Settings
 from tests.docs import shell
 from tests.docs.console import can_run, steps
@@ -42,7 +42,7 @@ def _json(block: Block) -> list[str]:
 
 
 def _lua(block: Block) -> list[str]:
-    code = [line for line in _SOURCE.splitlines() if line and not line.startswith("--")]
+    code = [line for line in VERDICT.source.splitlines() if line and not line.startswith("--")]
     same = [line for line in block.text.splitlines() if line] == code
     return [] if same else ["this is not consumer/guard/verdict.lua without its comments"]
 

@@ -126,7 +126,7 @@ class Probe(threading.Thread):
     def _new(self) -> Guard:
         alive = self._cluster.running()
         url = self._cluster.servers[random.choice(alive)].url
-        return Guard.from_url(url, cluster=True, timeout=TIMEOUT, buckets=BUCKETS)
+        return Guard.from_url(url, mode="cluster", timeout=TIMEOUT, buckets=BUCKETS)
 
     def add(self, subscriptions: Iterable[Subscription]) -> None:
         with self._lock:
@@ -190,7 +190,7 @@ def probe(redis_cluster: RedisCluster, system: ClusterSystem) -> Iterator[Probe]
 
 
 def guard_of(cluster: RedisCluster) -> Guard:
-    return Guard.from_url(cluster.url, cluster=True, timeout=TIMEOUT, buckets=BUCKETS)
+    return Guard.from_url(cluster.url, mode="cluster", timeout=TIMEOUT, buckets=BUCKETS)
 
 
 def answers(guard: Guard, patient: int, locations: Iterable[str] = LOCATIONS) -> set[str]:

@@ -13,12 +13,12 @@ from redis.backoff import NoBackoff
 from redis.crc import key_slot
 from redis.retry import Retry
 
-from consumer import nodes
 from consumer.cli import run
 from consumer.domain.bucket import Entry
 from consumer.domain.buckets import bucket_of, bucket_prefix, meta_key
 from consumer.domain.events import Action
 from consumer.guard import Guard, Unknown, VerdictKind
+from consumer.nodes import cluster as cluster_nodes
 from consumer.nodes import cluster_at
 from consumer.suppression.answers import Batch, Status
 from consumer.suppression.scripts import ViewMisaddressed, ViewRefused, ViewUnavailable
@@ -53,7 +53,7 @@ def view_of(cluster: RedisCluster) -> View:
 
 
 def guard_of(cluster: RedisCluster, server: int = 0) -> Guard:
-    return Guard.from_url(cluster.servers[server].url, cluster=True, timeout=TIMEOUT, buckets=BUCKETS)
+    return Guard.from_url(cluster.servers[server].url, mode="cluster", timeout=TIMEOUT, buckets=BUCKETS)
 
 
 def slot_of(bucket: int) -> int:
@@ -151,7 +151,7 @@ def test_a_hung_shard_is_waited_for_once(redis_cluster: RedisCluster) -> None:
 
 def test_who_is_away_is_not_looked_for_for_ever(redis_cluster: RedisCluster, monkeypatch: pytest.MonkeyPatch) -> None:
     """The thread beside ends when nobody asks for the lost shard any more, and the next one to ask finds it again."""
-    monkeypatch.setattr(nodes, "IDLE_AFTER", 1.0)
+    monkeypatch.setattr(cluster_nodes, "IDLE_AFTER", 1.0)
     cluster = cluster_at(redis_cluster.url, connect)
     view = View(cluster, buckets=BUCKETS, ledger=LOG)
     filled(view)
@@ -235,7 +235,7 @@ def test_the_wrong_mode_is_refused(
             view.metas(EVERY)
         with pytest.raises(ViewMisaddressed, match=f"set OPTOUT_REDIS_MODE to {right}"):
             view.begin_all(dict.fromkeys(EVERY), {})
-        guard = Guard.from_url(url, cluster=cluster, buckets=BUCKETS)
+        guard = Guard.from_url(url, mode="cluster" if cluster else "standalone", buckets=BUCKETS)
         reasons = Counter(guard.check(location, FINE).reason for location in LOCATIONS)
         assert reasons.keys() <= {Unknown.WRONG_MODE, Unknown.UNVOUCHED}  # some buckets may be where it asks
         assert reasons[Unknown.WRONG_MODE] > BUCKETS // 3
@@ -300,9 +300,9 @@ def test_a_sender_with_few_rights(redis_cluster: RedisCluster) -> None:
     )
     for server in redis_cluster.running():
         redis_cluster.call(server, "ACL", "SETUSER", "sender", "on", ">p@ss/word#1", *rights.split(), "+cluster|slots")
-    sender = Guard.from_url(f"redis://sender:p%40ss%2Fword%231@{address}", cluster=True, buckets=BUCKETS)
+    sender = Guard.from_url(f"redis://sender:p%40ss%2Fword%231@{address}", mode="cluster", buckets=BUCKETS)
     assert answers(sender).keys() == SUPPRESSED
-    stranger = Guard.from_url(f"redis://sender:wrong@{address}", cluster=True, buckets=BUCKETS)
+    stranger = Guard.from_url(f"redis://sender:wrong@{address}", mode="cluster", buckets=BUCKETS)
     assert answers(stranger).keys() == {("UNKNOWN", "refused")}
     refused = View(cluster_at(f"redis://sender:wrong@{address}", connect), buckets=BUCKETS, ledger=LOG)
     with pytest.raises(ViewRefused, match="user or password"):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 from consumer.classifier import Classifier
-from consumer.guard import Guard
+from consumer.guard.answer import Rules
 from consumer.publisher import Publisher
 from consumer.voucher import Voucher
 
@@ -94,9 +94,7 @@ MUTANTS = {
         )
     ),
     "guard without marker": Mutant(
-        methods=(
-            (Guard, "_verdicts", (("elif (marked_run, marked_replication) != (run, replication):", "elif False:"),)),
-        )
+        methods=((Rules, "standing", (("if (answer.marked_run, answer.marked_replication) != server:", "if False:"),)),)
     ),
     "tie reversed": Mutant(
         scripts=(

@@ -10,7 +10,7 @@ from unittest import mock
 import redis
 from redis.client import Pipeline
 
-from consumer.guard import guard
+from consumer.guard import question
 from consumer.suppression import view
 from consumer.suppression.scripts import Script
 
@@ -150,6 +150,6 @@ def scripts(change: Callable[[str, str], str] = lambda _name, source: source) ->
 
     ours = {name: value for name, value in vars(view).items() if isinstance(value, Script)}
     changed: dict[str, Any] = {n: Script(one.name, *rewritten(one.name, one.source)) for n, one in ours.items()}
-    source, digest = rewritten("verdict", guard._SOURCE)
-    with mock.patch.multiple(view, **changed), mock.patch.multiple(guard, _SOURCE=source, _DIGEST=digest):
+    verdict = question.Script(*rewritten("verdict", question.VERDICT.source))
+    with mock.patch.multiple(view, **changed), mock.patch.object(question, "VERDICT", verdict):
         yield

@@ -165,14 +165,14 @@ class _Foreseen:
         self.asked: list[tuple[Any, ...]] = []
         self.answers: dict[tuple[Any, ...], Any] = {}
 
-    def evalsha_ro(self, *arguments: Any) -> Any:
-        command = ("EVALSHA_RO", *arguments)
-        if command not in self.answers:
-            self.asked.append(command)
-            return ["", "", 0, None, None, None, [0] * len(NUMBERS)]
-        if isinstance(self.answers[command], Exception):
-            raise self.answers[command]
-        return self.answers[command]
-
-    def eval_ro(self, *arguments: Any) -> Any:
-        return self._servers.here.eval_ro(*arguments)
+    def execute_command(self, *command: Any) -> Any:
+        if command[0] != "EVALSHA_RO":
+            return self._servers.here.execute_command(*command)
+        after = 3 + int(command[2])  # digest, number of keys, keys; then the word, which is another one each time
+        word, always = command[after], (*command[:after], "word", *command[after + 1 :])
+        if always not in self.answers:
+            self.asked.append(always)
+            return [word, "run", "replication", 0, None, None, None, None, None, [0] * len(NUMBERS), []]
+        if isinstance(self.answers[always], Exception):
+            raise self.answers[always]
+        return [word, *self.answers[always][1:]]

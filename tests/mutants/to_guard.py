@@ -69,9 +69,9 @@ L4 = [
         "a server that was demoted and promoted again carries its own run id in a marker of before",
         (
             Edit(
-                "guard/guard.py",
-                "(marked_run, marked_replication) != (run, replication)",
-                "marked_run != run",
+                "guard/answer.py",
+                "(answer.marked_run, answer.marked_replication) != server",
+                "answer.marked_run != answer.run",
             ),
         ),
     ),
@@ -267,14 +267,20 @@ L6 = [
         "guard ignoring the marker",
         "guard_identity",
         "membership alone decides",
-        (Edit("guard/guard.py", "if reason is not None:  # in a replay", "if False:  # in a replay"),),
+        (
+            Edit(
+                "guard/answer.py",
+                "if standing.reason is not None or fresh is None:  # in a replay",
+                "fresh = fresh or now\n        if False:  # in a replay",
+            ),
+        ),
         in_ci=True,
     ),
     Mutant(
         "a marker of any server will do",
         "guard_identity",
         "the guard does not compare identities",
-        (Edit("guard/guard.py", "elif (marked_run, marked_replication) != (run, replication):", "elif False:"),),
+        (Edit("guard/answer.py", "if (answer.marked_run, answer.marked_replication) != server:", "if False:"),),
     ),
     Mutant(
         "the guard asks in two steps",
@@ -283,10 +289,10 @@ L6 = [
         (
             Edit(
                 "guard/guard.py",
-                "            answer = self._run(keys, members)\n",
-                "            members_then = self._run(keys, members)[6]\n"
-                "            answer = self._run(keys, members)\n"
-                "            answer[6] = members_then\n",
+                "                answer = self._ask_alone(node, call.command(word)[1])\n",
+                "                before = self._ask_alone(node, call.command(word)[1])\n"
+                "                answer = self._ask_alone(node, call.command(word)[1])\n"
+                "                answer[9] = before[9]\n",
             ),
         ),
     ),

@@ -1,9 +1,4 @@
-"""Which Redis server answers for a key: the only one, or the primary of the key's shard in a Redis Cluster.
-
-What redis-py's own cluster client does is not used to send anything: one dead node fails its whole pipeline, it learns
-the slots anew within the call that failed, node by node and timeout by timeout, and it cannot be made while a shard is
-away. Here a call goes to one server, once, and everything else happens beside it.
-"""
+"""The primaries of a Redis Cluster."""
 
 from __future__ import annotations
 
@@ -12,67 +7,21 @@ import random
 import threading
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import unquote, urlsplit
+from typing import TYPE_CHECKING, Any
 
 import redis
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 from redis.exceptions import AuthenticationError, ClusterDownError, MovedError
 
+from consumer.nodes.node import MEND_EVERY, Node, WrongMode, at_address
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    Connect = Callable[[str, int], redis.Redis]
+    from consumer.nodes.node import Connect
 
-MEND_EVERY = 0.5
-"""Seconds between two looks at a cluster that has trouble."""
 IDLE_AFTER = 10.0
 """Seconds without a question for a shard that is away, after which nobody looks whether it is back."""
-
-
-class WrongMode(redis.RedisError):
-    """The server is a node of a cluster and our client is none for clusters, or the other way round."""
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """One server, by its address, and a client that asks it alone."""
-
-    name: str
-    client: redis.Redis = field(compare=False, repr=False)
-
-
-class Nodes(Protocol):
-    """The servers of one view. Safe to share among threads."""
-
-    def serving(self, key: str) -> Node:
-        """Return the server to ask about a key. Raises what redis-py would where there is none."""
-
-    def failed(self, node: Node, error: Exception) -> bool:
-        """Take note of what a server answered with; True if the call was not made and can be made elsewhere, now."""
-
-    def all(self) -> list[Node]:
-        """Return every server that a key can be served by. Raises what redis-py would."""
-
-
-class OneNode:
-    """A Redis that is no cluster."""
-
-    def __init__(self, client: redis.Redis) -> None:
-        self._node = Node("", client)
-
-    def serving(self, key: str) -> Node:  # noqa: ARG002 - it serves all of them
-        """Return the server."""
-        return self._node
-
-    def failed(self, node: Node, error: Exception) -> bool:  # noqa: ARG002
-        """Return False: there is no other one."""
-        return False
-
-    def all(self) -> list[Node]:
-        """Return the server."""
-        return [self._node]
 
 
 class ClusterNodes:
@@ -84,8 +33,8 @@ class ClusterNodes:
     it came from, so there is nothing to be learned there but UNKNOWN.
     """
 
-    def __init__(self, seeds: Iterable[tuple[str, int]], connect: Connect) -> None:
-        self._connect = connect
+    def __init__(self, seeds: Iterable[tuple[str, int]], node_at: Callable[[str, int], Node]) -> None:
+        self._node_at = node_at
         self._nodes: dict[str, Node] = {}
         self._seeds = [self._node(host, port) for host, port in seeds]
         self._slots: list[Node | None] = []
@@ -97,6 +46,11 @@ class ClusterNodes:
         self._asked_at = -math.inf
         self._stale = False
         self._mender: threading.Thread | None = None
+
+    def known(self, key: str) -> Node | None:
+        """Return the primary of the key's shard, unless it is away, or the slots were never learned."""
+        node = self._slots[key_slot(key.encode())] if self._slots else None
+        return None if node in self._away else node
 
     def serving(self, key: str) -> Node:
         """Return the primary of the key's shard. Raises RedisError where the cluster or the shard is away."""
@@ -124,6 +78,14 @@ class ClusterNodes:
         elif isinstance(error, ClusterDownError):
             self._mend()
         return False
+
+    def doubted(self, node: Node) -> None:  # noqa: ARG002 - all of them are looked at
+        """Have the slots learned anew: a replica may have been promoted."""
+        self._mend()
+
+    def connected(self) -> list[Node]:
+        """Return the servers that are known, replicas of theirs too where they were primaries."""
+        return list(self._nodes.values())
 
     def all(self) -> list[Node]:
         """Return the primaries."""
@@ -178,7 +140,7 @@ class ClusterNodes:
         name = f"{host}:{port}"
         node = self._nodes.get(name)
         if node is None:
-            node = self._nodes[name] = Node(name, self._connect(host, port))
+            node = self._nodes[name] = self._node_at(host, port)
         return node
 
     # Beside the calls
@@ -218,43 +180,18 @@ def _answers(node: Node) -> bool:
     return True
 
 
-def check_database(url: str) -> None:
-    """Raise ValueError for a URL that names a database by no number: redis-py would take it for number 0."""
-    parts = urlsplit(url)
-    name = unquote(parts.path).replace("/", "")
-    if parts.scheme != "unix" and name and not (name.isascii() and name.isdigit()):
-        raise ValueError("a database is named by its number")
-
-
-def cluster_at(url: str, connect: Callable[[str], redis.Redis]) -> ClusterNodes:
+def cluster_at(url: str, connect: Connect) -> ClusterNodes:
     """Return the cluster that the node at this URL belongs to; `connect` makes a client of the node at a URL.
 
     All nodes are asked with the URL's user, password and options. Connects to nothing yet. Raises ValueError for a URL
     that names no host, or a database: a cluster has only one.
     """
-    parts = urlsplit(url)
     first = connect(url).connection_pool.connection_kwargs
     if "path" in first or first.get("db"):
         raise ValueError("a cluster is reached by host and port, and has no databases")
-    credentials, at, _ = parts.netloc.rpartition("@")
 
-    def at_address(host: str, port: int) -> redis.Redis:
-        shown = f"[{host}]" if ":" in host else host
-        return connect(parts._replace(netloc=f"{credentials}{at}{shown}:{port}").geturl())
+    def node_at(host: str, port: int) -> Node:
+        own = at_address(url, host, port)
+        return Node(f"{host}:{port}", connect(own), own)
 
-    return ClusterNodes([(first.get("host", "localhost"), first.get("port", 6379))], at_address)
-
-
-def nodes_of(client: redis.Redis | redis.RedisCluster | Nodes) -> Nodes:
-    """Return the servers that a client of redis-py reaches. What is known of a cluster's servers is not shared."""
-    if isinstance(client, redis.Redis):
-        return OneNode(client)
-    if not isinstance(client, redis.RedisCluster):
-        return client
-    # Its own hook would set connections to READONLY: they would go on answering when their server is a replica.
-    settings = {**client.get_connection_kwargs(), "redis_connect_func": None}  # type: ignore[no-untyped-call]
-    manager = client.nodes_manager
-    return ClusterNodes(
-        [(node.host, node.port) for node in client.get_nodes()],  # type: ignore[no-untyped-call]
-        lambda host, port: manager.create_redis_node(**{**settings, "host": host, "port": port}),  # type: ignore[no-untyped-call]
-    )
+    return ClusterNodes([(first.get("host", "localhost"), first.get("port", 6379))], node_at)

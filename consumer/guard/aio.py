@@ -1,0 +1,200 @@
+"""The guard for programs that run on asyncio: the same questions, rules and verdicts as Guard's."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Self
+from weakref import WeakKeyDictionary
+
+from redis.exceptions import NoScriptError, RedisError, TryAgainError
+
+from consumer.domain.buckets import DEFAULT_BUCKETS
+from consumer.guard.checking import alone, check
+from consumer.guard.connecting import AT_ONCE, Connecting
+from consumer.guard.guard import DEFAULT_MAX_STALENESS, Questions
+from consumer.guard.lines import AsyncLine
+from consumer.guard.question import next_word
+from consumer.guard.verdict import NotAllowed, VerdictKind
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from consumer.guard.checking import Steps
+    from consumer.guard.connecting import Mode
+    from consumer.guard.question import Call
+    from consumer.guard.verdict import Verdict
+    from consumer.nodes import Command, Keyed, Node
+
+
+class AsyncGuard(Questions):
+    """Asks the view. One round trip for a location; nothing is cached. Safe to share among tasks.
+
+    Connections belong to the event loop that they were made in; asked in another loop it makes others.
+    """
+
+    def __init__(
+        self,
+        connecting: Connecting,
+        *,
+        buckets: int = DEFAULT_BUCKETS,
+        max_staleness: float | None = DEFAULT_MAX_STALENESS,
+        region: str = "US",
+    ) -> None:
+        """As `from_url`, which is the usual way to make one."""
+        super().__init__(buckets, max_staleness, region)
+        self._connecting = connecting
+        self._nodes = connecting.nodes()
+        self._timeout = connecting.timeout
+        self._lines: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Node, AsyncLine]] = WeakKeyDictionary()
+
+    @classmethod
+    def from_url(
+        cls,
+        url: str,
+        *,
+        timeout: float = 1.0,
+        connect_timeout: float | None = None,
+        mode: Mode = "standalone",
+        service: str = "",
+        sentinel_url: str = "",
+        buckets: int = DEFAULT_BUCKETS,
+        max_staleness: float | None = DEFAULT_MAX_STALENESS,
+        region: str = "US",
+    ) -> Self:
+        """Return a guard for the Redis at this URL: as Guard.from_url. Raises ValueError for what is no such URL."""
+        connecting = Connecting(url, mode, service, sentinel_url, timeout, connect_timeout)
+        return cls(connecting, buckets=buckets, max_staleness=max_staleness, region=region)
+
+    async def check(
+        self, location_id: str, number: str, *, why: bool = False, catch_up: float | None = None
+    ) -> Verdict:
+        """Return the verdict for one patient: as Guard.check. Raises NotANumber and ValueError."""
+        (call,) = self._of_location(location_id, [number], why=why)
+        if catch_up is None and (verdict := await self._alone(call)) is not None:
+            return verdict
+        return (await self._answered([call], 1, catch_up))[0]
+
+    async def check_many(
+        self, location_id: str, numbers: Sequence[str], *, why: bool = False, catch_up: float | None = None
+    ) -> list[Verdict]:
+        """Return the verdicts for many patients of a location, in order: as `check`."""
+        return await self._answered(self._of_location(location_id, numbers, why=why), len(numbers), catch_up)
+
+    async def check_each(
+        self, pairs: Sequence[tuple[str, str]], *, why: bool = False, catch_up: float | None = None
+    ) -> list[Verdict]:
+        """Return the verdicts for many pairs of location and number, in order: as `check`, in few round trips."""
+        return await self._answered(self._of_each(pairs, why=why), len(pairs), catch_up)
+
+    async def require(self, location_id: str, number: str, *, catch_up: float | None = None) -> Verdict:
+        """Return the verdict if it is ALLOWED. Raises NotAllowed otherwise."""
+        verdict = await self.check(location_id, number, catch_up=catch_up)
+        if verdict.kind is not VerdictKind.ALLOWED:
+            raise NotAllowed(verdict)
+        return verdict
+
+    async def aclose(self) -> None:
+        """Close the connections of this event loop. A question opens them anew."""
+        for line in self._lines.pop(asyncio.get_running_loop(), {}).values():
+            await line.close()
+            await line.client.aclose()
+            await line.client.connection_pool.disconnect()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def _answered(self, calls: Sequence[Call], count: int, catch_up: float | None) -> list[Verdict]:
+        return await self._run(check(calls, count, self._rules, catch_up, self._doubted))
+
+    async def _run(self, steps: Steps) -> list[Verdict]:
+        answers: Any = None
+        while True:
+            try:
+                wanted = steps.send(answers)
+            except StopIteration as done:
+                return done.value  # type: ignore[no-any-return]
+            if isinstance(wanted, float):
+                await asyncio.sleep(wanted)
+                answers = ()
+            else:
+                answers = await self._asked(wanted)
+
+    async def _asked(self, commands: Sequence[Keyed]) -> list[Any]:
+        """Return what came back for each command: from all servers at the same time, each once."""
+        answers: list[Any] = [None] * len(commands)
+        until = asyncio.get_running_loop().time() + self._timeout
+        left = list(range(len(commands)))
+        for _ in range(2):
+            left = await self._ask(commands, left, answers, until)
+        return answers
+
+    async def _ask(
+        self, commands: Sequence[Keyed], places: Sequence[int], answers: list[Any], until: float
+    ) -> list[int]:
+        """Ask for what stands at these places, and return those that are to be asked for elsewhere."""
+        by_node: dict[Node, list[int]] = {}
+        for place in places:
+            key = commands[place][0]
+            try:
+                by_node.setdefault(self._nodes.known(key) or await self._serving(key, until), []).append(place)
+            except (RedisError, OSError) as error:
+                answers[place] = error
+        sent = [self._sent(node, [commands[i][1] for i in own], until) for node, own in by_node.items()]
+        found = [await sent[0]] if len(sent) == 1 else await asyncio.gather(*sent)
+        moved = []
+        for (node, own), some in zip(by_node.items(), found, strict=True):
+            for place, answer in zip(own, some, strict=True):
+                answers[place] = answer
+                if isinstance(answer, Exception) and self._nodes.failed(node, answer):
+                    answers[place] = TryAgainError("the slot has moved")
+                    moved.append(place)
+        return moved
+
+    async def _serving(self, key: str, until: float) -> Node:
+        """Return who serves a key, where that is to be learned first: a thread asks, and may take longer than we do."""
+        async with asyncio.timeout_at(until):
+            return await asyncio.to_thread(self._nodes.serving, key)
+
+    async def _sent(self, node: Node, commands: Sequence[Command], until: float) -> list[Any]:
+        try:
+            line = self._line(node)
+            async with asyncio.timeout_at(until):
+                if len(commands) == 1:
+                    return [await line.ask(commands[0])]
+                async with line.free, line.client.pipeline(transaction=False) as pipeline:
+                    for command in commands:
+                        pipeline.execute_command(*command)
+                    return await pipeline.execute(raise_on_error=False)
+        except Exception as error:  # noqa: BLE001 - a client that trips over an answer must not end the sender
+            return [error] * len(commands)
+
+    async def _alone(self, call: Call) -> Verdict | None:
+        """Return the verdict where it can be had by the shortest way; None where more has to be asked."""
+        node = self._nodes.known(call.keys[0])
+        if node is None:
+            return None
+        word = next_word()
+        try:
+            async with asyncio.timeout(self._timeout):
+                answer = await self._line(node).ask(call.command(word)[1])
+        except NoScriptError:
+            return None
+        except Exception as error:  # noqa: BLE001 - as above
+            if self._nodes.failed(node, error):
+                return None
+            answer = error
+        return alone(call, word, answer, self._rules, self._doubted)
+
+    def _line(self, node: Node) -> AsyncLine:
+        lines = self._lines.setdefault(asyncio.get_running_loop(), {})
+        if node not in lines:
+            lines[node] = AsyncLine(self._connecting.async_client(node), AT_ONCE)
+        return lines[node]
+
+    def _doubted(self, key: str) -> None:
+        node = self._nodes.known(key)
+        if node is not None:
+            self._nodes.doubted(node)

@@ -1,0 +1,83 @@
+"""How a guard reaches its Redis: a URL, how the servers are arranged, and how long it waits for them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+from urllib.parse import urlsplit
+
+import redis
+from redis import asyncio as aioredis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from consumer.guard.deadline import BOUNDED, BoundedConnection
+from consumer.nodes import OneNode, check_database, cluster_at, sentinel_at
+
+if TYPE_CHECKING:
+    from consumer.nodes import Node, Nodes
+
+Mode = Literal["standalone", "sentinel", "cluster"]
+
+MOST_THREADS = 10_000
+"""Connections of a guard at most: one for each thread that asks at the same time."""
+AT_ONCE = 50
+"""Connections of an asynchronous guard at most; whoever finds none free waits, within the timeout."""
+
+
+@dataclass(frozen=True, slots=True)
+class Connecting:
+    """A URL of Redis and what goes with it."""
+
+    url: str
+    mode: Mode = "standalone"
+    service: str = ""
+    sentinel_url: str = ""
+    timeout: float = 1.0
+    connect_timeout: float | None = None
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a timeout that is none, and for a mode that there is not."""
+        for name, seconds in (("timeout", self.timeout), ("connect_timeout", self.connect_timeout)):
+            if seconds is not None and not 0 < seconds < math.inf:
+                raise ValueError(f"{name} must be a positive number of seconds")
+        if self.mode not in ("standalone", "sentinel", "cluster"):
+            raise ValueError("mode is one of standalone, sentinel, cluster")
+
+    def nodes(self) -> Nodes:
+        """Return the servers. They are connected to when first used. Raises ValueError for what is no URL of Redis."""
+        if self.mode == "cluster":
+            return cluster_at(self.url, self._client)
+        if self.mode == "sentinel":
+            return sentinel_at(self.url, self.service, self._client, sentinel_url=self.sentinel_url)
+        return OneNode(self._client(self.url), self.url)
+
+    def _client(self, url: str) -> redis.Redis:
+        """Return a client of the server at a URL.
+
+        A connection that was closed meanwhile is made once more; a Redis that does not answer is not asked again.
+        """
+        check_database(url)
+        client = redis.Redis.from_url(
+            url,
+            connection_class=BOUNDED.get(urlsplit(url).scheme, BoundedConnection),
+            max_connections=MOST_THREADS,
+            protocol=2,
+            socket_timeout=self.timeout,
+            socket_connect_timeout=self.connect_timeout or self.timeout,
+            retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
+        )
+        client.connection_pool.make_connection()  # connects to nothing yet, but refuses options that do not exist
+        return client
+
+    def async_client(self, node: Node) -> aioredis.Redis:
+        """Return an asynchronous client of a server. Its deadline is the asker's to keep."""
+        return aioredis.Redis.from_url(
+            node.url,
+            max_connections=AT_ONCE,
+            protocol=2,
+            socket_timeout=self.timeout,
+            socket_connect_timeout=self.connect_timeout or self.timeout,
+            retry=aioredis.retry.Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
+        )

@@ -1,0 +1,119 @@
+"""A Redis that Sentinels watch over: which server is the primary is theirs to say, and can change at any moment."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import redis
+from redis.exceptions import AuthenticationError, NoPermissionError
+from redis.sentinel import Sentinel
+
+from consumer.nodes.node import MEND_EVERY, Node, at_address
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from consumer.nodes.node import Connect
+
+DEFAULT_PORT = 26379
+
+
+class SentinelNodes:
+    """The primary of one service, as its Sentinels name it. They are asked when first needed, and after trouble.
+
+    A primary that was deposed goes on answering whoever is still connected to it. Its view's marker names another
+    server then, so the answer is UNKNOWN, and whoever gets it asks the Sentinels again.
+    """
+
+    def __init__(self, sentinels: Sequence[redis.Redis], service: str, url: str, connect: Connect) -> None:
+        """`url` is how the primary is reached, but for its host and port."""
+        self._sentinel = Sentinel([])  # type: ignore[no-untyped-call]
+        self._sentinel.sentinels = list(sentinels)
+        self._service = service
+        self._url = url
+        self._connect = connect
+        self._lock = threading.Lock()
+        self._node: Node | None = None
+        self._asked_at = -MEND_EVERY
+        self._problem: Exception = redis.ConnectionError("no Sentinel was asked yet")
+        self._doubted = False
+
+    def known(self, key: str) -> Node | None:  # noqa: ARG002 - it serves all of them
+        """Return the primary, unless the Sentinels are to be asked."""
+        return None if self._doubted else self._node
+
+    def serving(self, key: str) -> Node:
+        """Return the primary. Raises MasterNotFoundError, a ConnectionError, where no Sentinel knows one."""
+        node = self.known(key)
+        if node is not None:
+            return node
+        with self._lock:
+            if self._doubted or self._node is None:
+                self._discover()
+            if self._node is None:
+                raise self._problem.with_traceback(None)
+            return self._node
+
+    def _discover(self) -> None:
+        """Ask the Sentinels, unless somebody has just now. Where none answers the last primary stays."""
+        if time.monotonic() - self._asked_at < MEND_EVERY:
+            return
+        try:
+            host, port = self._sentinel.discover_master(self._service)  # type: ignore[no-untyped-call]
+        except (redis.RedisError, OSError) as problem:
+            self._problem = problem
+        else:
+            name = f"{host}:{port}"
+            if self._node is None or self._node.name != name:
+                url = at_address(self._url, host, int(port))
+                self._node = Node(name, self._connect(url), url)
+            self._doubted = False
+        self._asked_at = time.monotonic()
+
+    def failed(self, node: Node, error: Exception) -> bool:
+        """Take note that the primary does not answer, or is none any more."""
+        if not isinstance(error, AuthenticationError | NoPermissionError) and (
+            isinstance(error, redis.ConnectionError | redis.TimeoutError | redis.ReadOnlyError | OSError)
+        ):
+            self.doubted(node)
+        return False
+
+    def doubted(self, node: Node) -> None:
+        """Have the Sentinels asked before the next question."""
+        if node == self._node:
+            self._doubted = True
+
+    def connected(self) -> list[Node]:
+        """Return the primary, if it is known."""
+        return [self._node] if self._node is not None else []
+
+    def all(self) -> list[Node]:
+        """Return the primary. Raises what redis-py would."""
+        return [self.serving("")]
+
+
+def sentinel_at(url: str, service: str, connect: Connect, *, sentinel_url: str = "") -> SentinelNodes:
+    """Return the Redis that the Sentinels of this URL watch over under the name `service`.
+
+    The URL names one Sentinel or several, as redis://user:password@s1:26379,s2:26379/0; user, password, database and
+    options are the primary's. `sentinel_url` holds the Sentinels' own, where they have any: redis://user:password@.
+    `connect` makes a client of the server at a URL. Connects to nothing yet. Raises ValueError for what is no such URL.
+    """
+    parts = urlsplit(url)
+    addresses = [_address(text) for text in parts.netloc.rpartition("@")[2].split(",")]
+    if parts.scheme == "unix" or not service.strip():
+        raise ValueError("Sentinels are reached by host and port, and watch over a service that has a name")
+    own = sentinel_url or f"{parts.scheme}://sentinel"
+    connect(at_address(url, "sentinel", DEFAULT_PORT))  # refuses what the URL says of the primary, before it is needed
+    sentinels = [connect(at_address(own, host, port)) for host, port in addresses]
+    return SentinelNodes(sentinels, service, url, connect)
+
+
+def _address(text: str) -> tuple[str, int]:
+    parts = urlsplit(f"redis://{text}")
+    if not parts.hostname:
+        raise ValueError("a Sentinel is named as host:port")
+    return parts.hostname, parts.port or DEFAULT_PORT
