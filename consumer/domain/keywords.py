@@ -81,6 +81,11 @@ def normal_form(body: str) -> str:
     return _format_characters().sub("", folded).strip(_WHITE_SPACE)
 
 
+def as_shown(text: str) -> str:
+    """Return a text as the normal form has it, but with its case and the white space around it: as a reader sees it."""
+    return text if text.isascii() else _format_characters().sub("", unicodedata.normalize("NFKC", text))
+
+
 class Keywords:
     """The keywords of one pack."""
 

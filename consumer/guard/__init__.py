@@ -1,5 +1,6 @@
 """What outbound producers ask before each send. Needs redis and the phone library, and nothing of Kafka or Avro."""
 
+from consumer.domain.content import content_faults
 from consumer.domain.phone import NotANumber
 from consumer.guard.aio import AsyncGuard
 from consumer.guard.guard import DEFAULT_MAX_STALENESS, Guard
@@ -14,4 +15,5 @@ __all__ = [
     "Unknown",
     "Verdict",
     "VerdictKind",
+    "content_faults",
 ]
