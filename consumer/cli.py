@@ -35,6 +35,7 @@ from consumer.recovery.rebuild import NotRebuilt
 from consumer.recovery.verify import CannotCompare
 from consumer.settings import ConfigurationError, load
 from consumer.simulate import Refused, await_read, read_lines, simulate
+from consumer.templates import lint_templates
 from consumer.worker import unexpected
 
 if TYPE_CHECKING:
@@ -298,6 +299,7 @@ def history_command(location: str, number: str, as_json: bool) -> int:  # noqa: 
     return say(found.stopped, 1) if found.stopped else 0
 
 
+optout.add_command(lint_templates)
 optout.add_command(dead_letters)
 optout.add_command(maintenance)
 optout.add_command(verify)
