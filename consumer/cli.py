@@ -33,6 +33,7 @@ from consumer.ops.terminal import say
 from consumer.recovery.commands import rebuild, verify
 from consumer.recovery.rebuild import NotRebuilt
 from consumer.recovery.verify import CannotCompare
+from consumer.rights import USERS
 from consumer.settings import ConfigurationError, load
 from consumer.simulate import Refused, await_read, read_lines, simulate
 from consumer.templates import lint_templates
@@ -304,6 +305,18 @@ optout.add_command(dead_letters)
 optout.add_command(maintenance)
 optout.add_command(verify)
 optout.add_command(rebuild)
+
+
+@optout.command("redis-acl")
+@click.argument("user", required=False, type=click.Choice([user.name for user in USERS]))
+def redis_acl(user: str | None) -> None:
+    """Print the Redis users that the parts need, as ACL commands: pipe them into redis-cli, on every server.
+
+    They keep a user's passwords. A new one has none and cannot log in: ACL SETUSER optout-guard on >PASSWORD.
+    """
+    for one in USERS:
+        if user in (None, one.name):
+            click.echo(one.command)
 
 
 @optout.command("dev")

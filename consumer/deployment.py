@@ -224,6 +224,7 @@ def _ledger(settings: Settings, admin: AdminClient, decoding: Codec) -> Ledger:
         buckets=settings.buckets,
         group=settings.appliers,
         decode=lambda value: decoding.decode(KeywordRecord, value),
+        confirms=settings.confirmations == "ours",
     )
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from consumer.domain.bucket import Entry
 from consumer.domain.buckets import bucket_of, digits_of
-from consumer.domain.events import LedgerPosition
+from consumer.domain.events import CONFIRMATION_WINDOW_MS, LedgerPosition, Source
 from consumer.domain.losses import Loss
 from consumer.wire.codec import Unreadable
 
@@ -39,6 +40,8 @@ class Ledger:
     buckets: int
     group: str
     decode: Callable[[bytes | None], KeywordRecord]
+    confirms: bool = False
+    """Whether confirmations are ours, so that each may pass the guard of who sends it."""
 
     @property
     def identity(self) -> str:
@@ -65,7 +68,16 @@ class Ledger:
             event_time=record.event_time,
             keyword=record.cause.keyword or "",
             raw=value or b"",
+            confirmation=self._confirmation(record, partition, offset),
         )
+
+    def _confirmation(self, record: KeywordRecord, partition: int, offset: int) -> str:
+        if not self.confirms or record.cause.source is not Source.PATIENT_KEYWORD:
+            return ""
+        # By our clock, and so with a wide margin: Redis's own decides. A replay need not reckon with what is long over.
+        if record.event_time < time.time() * 1000 - 100 * CONFIRMATION_WINDOW_MS:
+            return ""
+        return self.position(partition, offset).event_id("ConfirmationRequested")
 
     def _stopped(self, partition: int, offset: int, why: str) -> StoppedBucket:
         return StoppedBucket(

@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A ledger record as the state rules see it. `raw` is its bytes, for the outbox."""
+    """A ledger record as the state rules see it.
+
+    `raw` is its bytes, for the outbox; `confirmation` the event id of the confirmation that it would bring as a change,
+    empty where it would bring none that can still be sent.
+    """
 
     offset: int
     location_id: str
@@ -30,6 +34,7 @@ class Entry:
     event_time: int
     keyword: str
     raw: bytes = field(default=b"", repr=False)
+    confirmation: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,11 @@ def outbox_key(prefix: str) -> str:
     return f"{prefix}outbox"
 
 
+def passes_key(prefix: str) -> str:
+    """Return the key of the confirmations that may still pass, each once, by when they no longer may."""
+    return f"{prefix}passes"
+
+
 def digits_of(patient_number: str) -> str:
     """Return the member that stands for an E.164 number: its digits, which Redis keeps as an integer."""
     return patient_number.removeprefix("+")

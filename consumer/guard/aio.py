@@ -10,6 +10,7 @@ from redis.exceptions import NoScriptError, RedisError, TryAgainError
 
 from consumer.domain.buckets import DEFAULT_BUCKETS
 from consumer.guard.checking import alone, check
+from consumer.guard.confirming import claim
 from consumer.guard.connecting import AT_ONCE, Connecting
 from consumer.guard.guard import DEFAULT_MAX_STALENESS, Questions
 from consumer.guard.lines import AsyncLine
@@ -92,6 +93,10 @@ class AsyncGuard(Questions):
         if verdict.kind is not VerdictKind.ALLOWED:
             raise NotAllowed(verdict)
         return verdict
+
+    async def claim_confirmation(self, location_id: str, number: str, event_id: str) -> Verdict:
+        """Return ALLOWED if this confirmation may be sent, once: as Guard.claim_confirmation."""
+        return (await self._run(claim(self._of_confirmation(location_id, number, event_id), self._rules)))[0]
 
     async def aclose(self) -> None:
         """Close the connections of this event loop. A question opens them anew."""

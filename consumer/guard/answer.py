@@ -86,6 +86,11 @@ class Rules:
         """`max_staleness` in seconds; None accepts any age."""
         self._max_staleness_ms = None if max_staleness is None else max_staleness * 1000
 
+    @property
+    def max_staleness_ms(self) -> float | None:
+        """Return the greatest age that is accepted, in ms; None where any is."""
+        return self._max_staleness_ms
+
     def standing(self, answer: Answer) -> Standing:
         """Return what the verdicts of this answer stand on."""
         server, fresh = (answer.run, answer.replication), _number(answer.fresh)

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Self
 from redis.exceptions import NoScriptError
 
 from consumer.domain.buckets import DEFAULT_BUCKETS
-from consumer.guard import question
+from consumer.guard import confirming, question
 from consumer.guard.answer import Rules
 from consumer.guard.checking import alone, check
+from consumer.guard.confirming import claim
 from consumer.guard.connecting import Connecting
 from consumer.guard.deadline import deadline
 from consumer.guard.lines import Line
@@ -48,6 +49,11 @@ class Questions:
     def _of_location(self, location_id: str, numbers: Sequence[str], *, why: bool) -> list[Call]:
         place = question.checked_location(location_id)
         return question.of_location(place, question.members_of(numbers, self._region), self._buckets, why=why)
+
+    def _of_confirmation(self, location_id: str, number: str, event_id: str) -> tuple[str, ...]:
+        place, identity = question.checked_location(location_id), confirming.checked_event_id(event_id)
+        (member,) = question.members_of([number], self._region)
+        return confirming.question(place, member, identity, self._buckets, self._rules)
 
     def _of_each(self, pairs: Sequence[tuple[str, str]], *, why: bool) -> list[Call]:
         locations = [question.checked_location(location_id) for location_id, _ in pairs]
@@ -134,6 +140,16 @@ class Guard(Questions):
         if verdict.kind is not VerdictKind.ALLOWED:
             raise NotAllowed(verdict)
         return verdict
+
+    def claim_confirmation(self, location_id: str, number: str, event_id: str) -> Verdict:
+        """Return ALLOWED if this confirmation may be sent: once, and within five minutes of the patient's text.
+
+        `event_id` is that of the ConfirmationRequested. That of an opt-out passes although the patient is opted out.
+        SUPPRESSED says that it must not be sent any more, UNKNOWN that nothing was taken or that the answer was lost:
+        ask again. It needs a Redis user that may take passes, see `optout redis-acl`. Raises NotANumber, and ValueError
+        for what is no location id or no event id.
+        """
+        return self._run(claim(self._of_confirmation(location_id, number, event_id), self._rules))[0]
 
     def close(self) -> None:
         """Close the connections that are open. A question opens them anew."""

@@ -1,19 +1,20 @@
 -- Applies one batch of a ledger partition to its bucket: content, outbox and `applied` change in this one step.
 -- Everything is decided first and written last, and every key is declared, so that it happens whole or not at all.
 --
--- KEYS  meta, outbox, locations, then set and state of each location of the batch
+-- KEYS  meta, outbox, locations, passes, then set and state of each location of the batch
 -- ARGV  log, position (where the batch was read from), end (after it), published (0: unknown), number of locations,
 --       their ids, then for each record: offset, number of its location, digits, O (out) or I (in), event time in ms,
---       keyword, the record's bytes
+--       keyword, the record's bytes, event id of the confirmation that a change would bring (empty: none)
 -- Returns {status, epoch, applied, outbox's length, decisions}; a decision is {offset, C|U|S, version}.
 --   OK       applied; records below `applied` were skipped
 --   REFUSED  the batch does not continue what the bucket holds: go on at `applied`
 --   MISSING  there is no such bucket: begin it        DAMAGED  something of it is lost: begin it anew
 --   OTHER    the bucket was made from another ledger; its name stands in place of the epoch
 
-local meta, outbox, locations = KEYS[1], KEYS[2], KEYS[3]
+local meta, outbox, locations, passes = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local log, position, finish = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local places = tonumber(ARGV[5])
+local CONFIRMATION_WINDOW_MS = 300000
 
 local m = redis.call('HMGET', meta, 'log', 'epoch', 'applied', 'published', 'members', 'states', 'outbox', 'locations')
 if not m[1] and not m[2] then return {'MISSING', '', 0, 0, {}} end
@@ -31,7 +32,7 @@ local published = math.max(tonumber(m[4]), tonumber(ARGV[4]))
 -- what it may hold is from before the bucket was begun anew.
 local known = {}
 for place = 1, places do
-  local set, state = KEYS[2 + 2 * place], KEYS[3 + 2 * place]
+  local set, state = KEYS[3 + 2 * place], KEYS[4 + 2 * place]
   known[place] = redis.call('SISMEMBER', locations, ARGV[5 + place]) == 1
   if known[place] then
     local kind = redis.call('TYPE', set).ok
@@ -56,15 +57,15 @@ local function before(a, b)
   return shorter
 end
 
-local current, decisions, changes = {}, {}, {}
+local current, decisions, changes, granted = {}, {}, {}, {}
 for place = 1, places do current[place] = {} end
-for i = 6 + places, #ARGV, 7 do
+for i = 6 + places, #ARGV, 8 do
   local offset = tonumber(ARGV[i])
   if offset >= applied then
     local place, digits, status, time, keyword = tonumber(ARGV[i + 1]), ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], ARGV[i + 5]
     local stored = current[place][digits]
     if not stored then
-      local record = known[place] and redis.call('HGET', KEYS[3 + 2 * place], digits)
+      local record = known[place] and redis.call('HGET', KEYS[4 + 2 * place], digits)
       if record then
         stored = unpacked(record)
         if not stored then return {'DAMAGED', epoch, applied, waiting, {}} end
@@ -92,13 +93,17 @@ for i = 6 + places, #ARGV, 7 do
     if decision == 'C' and offset >= published then
       changes[#changes + 1] = ARGV[i]
       changes[#changes + 1] = ARGV[i] .. ':' .. string.format('%d', stored.version) .. ':' .. ARGV[i + 6]
+      if ARGV[i + 7] ~= '' then
+        granted[#granted + 1] = tonumber(time) + CONFIRMATION_WINDOW_MS
+        granted[#granted + 1] = status .. ':' .. ARGV[i + 7] .. ':' .. digits .. ':' .. ARGV[5 + place]
+      end
     end
   end
 end
 
 -- From here on only the server itself can fail: every key was found to be of its type, or is deleted first.
 for place = 1, places do
-  local set, state = KEYS[2 + 2 * place], KEYS[3 + 2 * place]
+  local set, state = KEYS[3 + 2 * place], KEYS[4 + 2 * place]
   local records, out, back = {}, {}, {}
   for digits, stored in pairs(current[place]) do
     records[#records + 1] = digits
@@ -128,6 +133,13 @@ end
 if #changes > 0 then
   redis.call('ZADD', outbox, unpack(changes))
   waiting = waiting + #changes / 2
+end
+if #granted > 0 then -- each confirmation may pass once, for five minutes; see confirm.lua
+  local time = redis.call('TIME')
+  local kind = redis.call('TYPE', passes).ok
+  if kind ~= 'zset' and kind ~= 'none' then redis.call('DEL', passes) end
+  redis.call('ZREMRANGEBYSCORE', passes, '-inf', tonumber(time[1]) * 1000)
+  redis.call('ZADD', passes, unpack(granted))
 end
 if finish > applied then applied = finish end
 redis.call('HSET', meta, 'applied', string.format('%.0f', applied), 'published', string.format('%.0f', published),

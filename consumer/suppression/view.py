@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Any
 import redis
 
 from consumer.domain.bucket import Decided, Waiting
-from consumer.domain.buckets import bucket_prefix, locations_key, meta_key, outbox_key, set_key, state_key
+from consumer.domain.buckets import (
+    bucket_prefix,
+    locations_key,
+    meta_key,
+    outbox_key,
+    passes_key,
+    set_key,
+    state_key,
+)
 from consumer.domain.events import Action
 from consumer.domain.subscription import Decision
 from consumer.nodes import ask, nodes_of
@@ -93,8 +101,9 @@ class View:
                 entry.event_time,
                 entry.keyword,
                 entry.raw if entry.offset >= batch.published else b"",  # below it nothing goes into the outbox
+                entry.confirmation,
             )
-        keys = [meta_key(prefix), outbox_key(prefix), locations_key(prefix)]
+        keys = [meta_key(prefix), outbox_key(prefix), locations_key(prefix), passes_key(prefix)]
         for location_id in places:
             keys += (set_key(prefix, location_id), state_key(prefix, location_id))
         head: tuple[str | int, ...] = (self._ledger, batch.position, batch.end, batch.published, len(places))
@@ -143,7 +152,7 @@ class View:
             meta = unread.get(bucket)
             known = meta.epoch if meta else found
             prefix = self._prefixes[bucket]
-            keys = [meta_key(prefix), outbox_key(prefix), locations_key(prefix)]
+            keys = [meta_key(prefix), outbox_key(prefix), locations_key(prefix), passes_key(prefix)]
             epoch = secrets.token_hex(8)
             calls[bucket] = Call(
                 BEGIN, keys, (self._ledger, epoch, known or "", published.get(bucket, 0), int(by_operator))
@@ -282,7 +291,9 @@ class View:
         """
         calls = {
             b: Call(
-                VOUCH, [meta_key(self._prefixes[b])], [self._ledger, epoch, server.run, server.replication, end, fresh]
+                VOUCH,
+                [meta_key(self._prefixes[b]), passes_key(self._prefixes[b])],
+                [self._ledger, epoch, server.run, server.replication, end, fresh],
             )
             for b, (epoch, end) in ends.items()
         }

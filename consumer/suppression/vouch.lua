@@ -1,7 +1,7 @@
 -- Writes into a bucket that it holds, on this very server, everything that inbound held at the time `fresh`.
 -- The identity was read before `fresh` was learned and before the ledger's end was; it must still hold.
 --
--- KEYS  meta
+-- KEYS  meta, passes
 -- ARGV  log, epoch, run id, replication id, the ledger's end, fresh in ms
 -- Returns {status, applied, fresh}: OK; BEHIND (not all is applied); CHANGED (another server, epoch or bucket, or none);
 -- EVICTS (the server may drop keys, so nothing can be vouched for); OTHER (another ledger).
@@ -19,6 +19,9 @@ local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local fresh, before = math.min(tonumber(ARGV[6]), now), tonumber(m[6]) or 0
 -- Never back under one identity; but what lies ahead was written before the server's clock was set back.
 if m[4] == run and m[5] == replication and before <= now then fresh = math.max(fresh, before) end
+-- What is there at the first vouching under an identity or epoch may have passed before: on the server that was rolled
+-- back or lost, or before the replay that granted it once more. By now all that the ledger held is applied.
+if m[4] ~= run or m[5] ~= replication then redis.call('DEL', KEYS[2]) end
 -- The first vouching after a silence ends a maintenance window: whoever it was opened for is back.
 if m[4] ~= run or m[5] ~= replication or now - before > 60000 then
   redis.call('HDEL', KEYS[1], 'window_from', 'window_until')

@@ -43,7 +43,11 @@ def test_stop_holds_until_start(system: System) -> None:
         ("OPTED_OUT", "OPTED_IN", 1),
         ("OPTED_IN", "OPTED_OUT", 2),
     ]
-    assert len(system.read("confirmations")) == 2
+    confirmations = [written.record for written in system.read("confirmations")]
+    assert [confirmation["status"] for confirmation in confirmations] == ["OPTED_OUT", "OPTED_IN"]
+    for confirmation in confirmations:
+        claims = [system.guard().claim_confirmation("loc-1", PATIENT, confirmation["event_id"]).kind for _ in range(2)]
+        assert claims == ["ALLOWED", "SUPPRESSED"]
     assert worker.stop() == 0
     assert "worker stopped" in worker.events()
 

@@ -287,6 +287,7 @@ REMOVED = [
     # Confirmations
     _without("passes_at_once", _passes, STOP, expected=Harm.CONFIRMED_TWICE),
     _without("passes_by_offset", _passes, STOP, START, STOP_AGAIN, expected=Harm.CONFIRMED_TWICE),
+    _without("passes_by_kind", _passes, STOP, START, STOP_AGAIN, expected=Harm.CONFIRMED_UNWELCOME),
     _without("passes_in_window", _passes, STOP, expected=Harm.CONFIRMED_LATE),
     _without("passes_when_vouched", _passes, STOP, losses=1, expected=Harm.CONFIRMED_TWICE),
     _without("first_vouching_drops_passes", _passes, STOP, losses=1, expected=Harm.CONFIRMED_TWICE, variant=", loss"),

@@ -28,6 +28,7 @@ class Harm(StrEnum):
     TWICE = "a change is told twice"
     CONFIRMED_TWICE = "a confirmation passes twice"
     CONFIRMED_LATE = "a confirmation passes after its window"
+    CONFIRMED_UNWELCOME = "an opt-in is confirmed to a patient who is opted out"
     ALARM = "a worker stops although nothing is wrong"
     STUCK = "it cannot be finished any more"
 

@@ -1,10 +1,12 @@
-"""The confirmation of an opt-out: the one message that passes a guard although the patient is opted out. Not built yet.
+"""Confirmations: each passes a guard once, that of an opt-out although the patient is opted out.
 
-apply.lua grants a pass with each change to opted out. The sender of confirmations asks for it by the ledger record's
-offset, perhaps again and again, for it does not know whether it was killed before or after it had sent the text.
+apply.lua grants a pass with each change. The sender of confirmations asks for it by the ledger record's offset (in the
+code, by the event id that is made from it), perhaps again and again, for it does not know whether it was killed before
+or after it had sent the text.
 
-What is guaranteed: a confirmation passes at most once, whatever becomes of Redis, and never after its window. The
-limit: a pass is lost with the bucket, the server or the sender that held it, and then the confirmation is never sent.
+What is guaranteed: a confirmation passes at most once, whatever becomes of Redis, and never after its window; that of
+an opt-in not while the patient is opted out again. The limit: a pass is lost with the bucket, the server or the sender
+that held it, and then the confirmation is never sent.
 
 Two rules carry it. A pass is taken in the same step in which it is found. And whoever vouches for a bucket for the
 first time under an identity or an epoch drops every pass in it: these are from before a rollback, or were granted once
@@ -19,7 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from tests.model import scripts
 from tests.model.explore import Harm
 from tests.model.rules import Rules
-from tests.model.scripts import OUT
+from tests.model.scripts import IN, OUT
 
 if TYPE_CHECKING:
     from tests.model.scripts import Text
@@ -93,7 +95,7 @@ class Passes:
             steps.append((name, state._replace(end=state.end + 1)))
         self._apply(state, steps)
         self._vouch(state, steps)
-        for offset in sorted(self._opt_outs(state.end)):
+        for offset in sorted(self._changes(state.end)):
             self._ask(state, offset, steps)
             if offset not in state.closed:
                 over = state._replace(closed=state.closed | {offset})
@@ -101,8 +103,13 @@ class Passes:
         self._harm_redis(state, steps)
         return steps
 
-    def _opt_outs(self, end: int) -> Offsets:
-        return frozenset(change.offset for change in scripts.fold(self.texts[:end]) if change.kind == OUT)
+    def _changes(self, end: int) -> Offsets:
+        return frozenset(change.offset for change in scripts.fold(self.texts[:end]))
+
+    def _is_opted_out(self, end: int) -> bool:
+        """Whether the one patient is, once so much of the ledger is applied."""
+        changes = scripts.fold(self.texts[:end])
+        return bool(changes) and changes[-1].kind == OUT
 
     def _apply(self, state: State, steps: Steps) -> None:
         bucket = state.bucket
@@ -110,7 +117,7 @@ class Passes:
             begun = state._replace(bucket=Bucket(state.epochs + 1), epochs=state.epochs + 1)
             steps.append(("the applier begins the bucket", begun))
         elif bucket.applied < state.end:
-            granted = frozenset({bucket.applied}) & self._opt_outs(state.end)
+            granted = frozenset({bucket.applied}) & self._changes(state.end)
             applied = bucket._replace(applied=bucket.applied + 1, passes=bucket.passes | granted)
             steps.append((f"{bucket.applied} is applied", state._replace(bucket=applied)))
 
@@ -139,11 +146,14 @@ class Passes:
         is_open = offset not in state.closed or not self.rules.passes_in_window
         is_vouched = bucket.marker == state.server or not self.rules.passes_when_vouched
         granted = offset if self.rules.passes_by_offset else min(bucket.passes, default=UNKNOWN)
-        if is_open and is_vouched and granted in bucket.passes:
+        opted_out = self._is_opted_out(bucket.applied)
+        is_welcome = self.texts[offset].kind == OUT or not opted_out or not self.rules.passes_by_kind
+        if is_open and is_vouched and is_welcome and granted in bucket.passes:
             if self.rules.passes_at_once:
                 taken = state._replace(bucket=bucket._replace(passes=bucket.passes - {granted}))
                 name = f"the confirmation of {offset} passes"
-                steps.append((name, self._passed(taken, offset, late=offset in state.closed)))
+                late, unwelcome = offset in state.closed, self.texts[offset].kind == IN and opted_out
+                steps.append((name, self._passed(taken, offset, late=late, unwelcome=unwelcome)))
             elif len(state.found) < 2:
                 steps.append((f"a sender finds the pass of {offset}", state._replace(found=(*state.found, offset))))
         if state.found and state.found[0] == offset:
@@ -151,8 +161,9 @@ class Passes:
             steps.append((f"the confirmation of {offset} passes", self._passed(taken, offset, late=False)))
 
     @staticmethod
-    def _passed(state: State, offset: int, *, late: bool) -> State:
-        harm = Harm.CONFIRMED_TWICE if offset in state.passed else Harm.CONFIRMED_LATE if late else None
+    def _passed(state: State, offset: int, *, late: bool, unwelcome: bool = False) -> State:
+        harm = Harm.CONFIRMED_LATE if late else Harm.CONFIRMED_UNWELCOME if unwelcome else None
+        harm = Harm.CONFIRMED_TWICE if offset in state.passed else harm
         return state._replace(passed=state.passed | {offset}, harm=harm)
 
     def _harm_redis(self, state: State, steps: Steps) -> None:
@@ -175,5 +186,5 @@ class Passes:
 
     def finished(self, state: State) -> bool:
         """Everything is applied and vouched for, and each confirmation has passed in time or its window is over."""
-        settled = self._opt_outs(len(self.texts)) <= state.passed | state.closed
+        settled = self._changes(len(self.texts)) <= state.passed | state.closed
         return settled and state.bucket.applied == len(self.texts) and state.bucket.marker == state.server

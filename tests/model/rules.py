@@ -73,13 +73,14 @@ class Rules:
     every_partition: bool = rule("L5", "a sample counts when the committed offsets have reached it in every partition")
     clock_before_sample: bool = rule("L5", "the clock is read before the ends that are sampled with it")
     lists_live: bool = rule("L5", "the list of inbound partitions is asked for live")
-    # verdict.lua, Guard._verdicts
+    # verdict.lua, Rules
     guard_identity: bool = rule("L6", "the guard compares the marker's identity with that of the server that answers")
     guard_at_once: bool = rule("L6", "membership and marker are read in one atomic step")
 
-    # Confirmations that pass although the patient is opted out: not built yet
+    # confirm.lua, vouch.lua
     passes_at_once: bool = rule("passes", "a pass is found and taken in one atomic step")
     passes_by_offset: bool = rule("passes", "a pass is for the confirmation of one ledger record, not of a patient")
+    passes_by_kind: bool = rule("passes", "the pass of an opt-in is of no use while the patient is opted out")
     passes_in_window: bool = rule("passes", "a pass holds for five minutes")
     passes_when_vouched: bool = rule("passes", "nothing passes while the bucket is not vouched for on this server")
     first_vouching_drops_passes: bool = rule("passes", "the first vouching of an identity or epoch drops every pass")

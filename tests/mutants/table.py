@@ -20,4 +20,5 @@ MUTANTS: tuple[Mutant, ...] = (
     *to_guard.L4,
     *to_guard.L5,
     *to_guard.L6,
+    *to_guard.PASSES,
 )

@@ -297,3 +297,58 @@ L6 = [
         ),
     ),
 ]
+
+PASSES = [
+    Mutant(
+        "a pass is found and not taken",
+        "passes_at_once",
+        "whoever asks finds it",
+        (Edit("guard/confirm.lua", "  if take then redis.call('ZREM', KEYS[3], pass) end\n", ""),),
+    ),
+    Mutant(
+        "a pass of the patient",
+        "passes_by_offset",
+        "it does not say for which text it is",
+        (
+            Edit("guard/confirm.lua", "kind .. ':' .. ARGV[3] .. ':'", "kind .. ':' .. ':'"),
+            Edit("suppression/apply.lua", "status .. ':' .. ARGV[i + 7] .. ':'", "status .. ':' .. ':'"),
+        ),
+    ),
+    Mutant(
+        "an opt-in is confirmed to anybody",
+        "passes_by_kind",
+        "it is not asked whether the patient is opted out again",
+        (Edit("guard/confirm.lua", "elseif member == 0 and is_granted", "elseif is_granted"),),
+    ),
+    Mutant(
+        "a pass for ever",
+        "passes_in_window",
+        "nobody looks when it is over",
+        (Edit("guard/confirm.lua", "if not until_ or tonumber(until_) <= now then", "if not until_ then"),),
+    ),
+    Mutant(
+        "a pass of any server",
+        "passes_when_vouched",
+        "it is taken where nobody vouches",
+        (
+            Edit(
+                "guard/confirm.lua",
+                "if marker[1] == run and marker[2] == replication and tonumber(marker[3]) then",
+                "marker[3] = marker[3] or now\nif true then",
+            ),
+            Edit("guard/confirming.py", "said if standing.reason is None else", "said if said else"),
+        ),
+    ),
+    Mutant(
+        "passes outlive a vouching",
+        "first_vouching_drops_passes",
+        "what a replay granted once more stays",
+        (
+            Edit(
+                "suppression/vouch.lua",
+                "if m[4] ~= run or m[5] ~= replication then redis.call('DEL', KEYS[2]) end",
+                "",
+            ),
+        ),
+    ),
+]

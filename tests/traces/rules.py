@@ -10,6 +10,7 @@ APPLIER = "tests/integration/test_applier.py::"
 PUBLISHER = "tests/integration/test_publisher.py::"
 VOUCHER = "tests/integration/test_voucher.py::"
 CLASSIFIER = "tests/integration/test_classifier.py::"
+CONFIRMING = "tests/integration/test_confirming.py::"
 GUARD = "tests/integration/test_guard.py::"
 L2, L3, L4, L5, L6, STATE = (f"tests/traces/test_{part}.py::" for part in ("l2", "l3", "l4", "l5", "l6", "state"))
 
@@ -70,21 +71,23 @@ TRACES: dict[str, tuple[str, ...]] = {
     "lists_live": (VOUCHER + "test_time_waits_for_every_inbound_partition",),
     "guard_identity": (GUARD + "test_a_promoted_replica_is_another_server",),
     "guard_at_once": (L6 + "test_no_stop_slips_in_between_two_commands",),
+    "passes_at_once": (
+        CONFIRMING + "test_the_confirmation_of_an_opt_out_passes_once",
+        CONFIRMING + "test_a_race_has_one_winner",
+    ),
+    "passes_by_offset": (CONFIRMING + "test_a_pass_is_for_one_text",),
+    "passes_by_kind": (CONFIRMING + "test_each_change_has_its_own",),
+    "passes_in_window": (CONFIRMING + "test_a_pass_is_over_after_five_minutes",),
+    "passes_when_vouched": (CONFIRMING + "test_nothing_passes_where_nobody_vouches",),
+    "first_vouching_drops_passes": (
+        CONFIRMING + "test_nothing_passes_where_nobody_vouches",
+        CONFIRMING + "test_nothing_passes_again_after_a_rollback",
+    ),
     "the opt-out wins a tie": (STATE + "test_opt_out_wins_a_tie",),
 }
 
 EXCEPTIONS: dict[str, str] = {
     "commits_as_member": "it is the broker's, and the model shows that nothing goes wrong without it",
-    **dict.fromkeys(
-        (
-            "passes_at_once",
-            "passes_by_offset",
-            "passes_in_window",
-            "passes_when_vouched",
-            "first_vouching_drops_passes",
-        ),
-        "confirmations that pass are not built yet",
-    ),
 }
 """Rules of the model that no test plays, and why."""
 

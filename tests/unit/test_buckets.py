@@ -18,6 +18,7 @@ from consumer.domain.buckets import (
     locations_key,
     meta_key,
     outbox_key,
+    passes_key,
     set_key,
     state_key,
 )
@@ -46,6 +47,7 @@ def test_vectors(vector: dict[str, Any]) -> None:
         "state": state_key(prefix, location_id),
         "locations": locations_key(prefix),
         "outbox": outbox_key(prefix),
+        "passes": passes_key(prefix),
         "member": digits_of(vector["patient_number"]),
     }.items() <= vector.items()
 
@@ -59,7 +61,7 @@ def test_the_hash_is_the_common_crc_32() -> None:
 def test_the_keys_of_a_bucket_lie_in_one_slot(location_id: str, buckets: int) -> None:
     """All keys of a bucket hash to one slot of a Redis Cluster, whatever braces a location id brings."""
     prefix = bucket_prefix(bucket_of(location_id, buckets), buckets)
-    keys = [meta_key(prefix), locations_key(prefix), outbox_key(prefix)]
+    keys = [meta_key(prefix), locations_key(prefix), outbox_key(prefix), passes_key(prefix)]
     keys += [set_key(prefix, location_id), state_key(prefix, location_id)]
     tags = {key[key.index("{") + 1 : key.index("}")] for key in keys}
     assert tags == {f"{bucket_of(location_id, buckets)}.{buckets}"}
