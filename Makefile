@@ -86,10 +86,11 @@ format: $(COMPLETE) ## Format the code and repair what ruff can repair
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-lock: ## Resolve the newest versions anew into the two lock files
+lock: ## Resolve the newest versions anew into the three lock files
 	@command -v uv >/dev/null || { echo 'make lock needs uv, for instance from `pipx install uv`.' >&2; exit 1; }
 	UV_CUSTOM_COMPILE_COMMAND='make lock' $(COMPILE) --all-extras --group dev pyproject.toml -o requirements.lock
 	UV_CUSTOM_COMPILE_COMMAND='make lock' $(COMPILE) --group jvm -c requirements.lock -o requirements-jvm.lock
+	UV_CUSTOM_COMPILE_COMMAND='make lock' $(COMPILE) --group node -c requirements.lock -o requirements-node.lock
 
 clean: ## Remove .venv and everything else that was built here
 	rm -rf .venv dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

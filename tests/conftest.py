@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from xdist.workermanage import WorkerController
 
+    from tests.parts.javascript import JavaScript
     from tests.parts.redis import MakeRedis
 
 
@@ -95,6 +96,12 @@ def own_redis(redis_kind: str, tmp_path_factory: pytest.TempPathFactory) -> "Ite
             return servers.enter_context(server)
 
         yield make
+
+
+@pytest.fixture(scope="session")
+def javascript() -> "JavaScript":
+    """The example sender of examples/javascript, with its modules, and a Node to run it with."""
+    return available.javascript()
 
 
 @pytest.fixture

@@ -17,11 +17,14 @@ from typing import TYPE_CHECKING
 from consumer.embedded.redis_server import find_servers
 from tests.parts.broker import Installation
 from tests.parts.errors import PartMissing
+from tests.parts.javascript import installed_example
 from tests.parts.jvm import find_java
 from tests.parts.kafka_jars import find_jars
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.parts.javascript import JavaScript
 
 KINDS = {"redis": "redis-server", "valkey": "valkey-server"}
 EXTERNAL = "external"
@@ -54,6 +57,12 @@ def kafka_parts() -> KafkaParts:
     jars = find_jars()  # first: it is the part that most machines lack
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return KafkaParts(Installation(find_java(), tuple(jars)), size=3 if memory >= MEMORY_OF_THREE_BROKERS else 1)
+
+
+@functools.cache
+def javascript() -> "JavaScript":
+    """Return the example in JavaScript, ready to run: its modules are fetched at the first call. Raises PartMissing."""
+    return installed_example()
 
 
 def redis_kinds() -> list[str]:

@@ -19,6 +19,7 @@ ABSENT = pytest.StashKey[dict[str, Counter[str]]]()
 KAFKA_FIXTURES = frozenset({"kafka", "kafka_cluster"})
 REDIS_FIXTURES = frozenset({"redis_server", "own_redis", "redis_cluster"})
 DOCKER_FIXTURES = frozenset({"containers"})
+JAVASCRIPT_FIXTURES = frozenset({"javascript"})
 DOCKER = "Docker"
 """The one part that may be absent everywhere, for the same paths are tested on local servers."""
 
@@ -106,6 +107,8 @@ def _needs(item: pytest.Item) -> dict[str, "Callable[[], object]"]:
         needs[DOCKER] = containers.require_images
     if "kafka_cluster" in fixtures or ("kafka" in fixtures and not available.external_kafka()):
         needs["Kafka"] = available.kafka_parts
+    if fixtures & JAVASCRIPT_FIXTURES:
+        needs["Node"] = available.javascript
     if isinstance(item, pytest.Function) and fixtures & REDIS_FIXTURES:
         kind = str(item.callspec.params["redis_kind"])
         if kind != available.EXTERNAL or "own_redis" in fixtures:
