@@ -30,7 +30,7 @@ export function keysOf(locationId, buckets) {
 /** Returns the member that stands for a number. Throws CannotAsk, without the number, where it is not in E.164. */
 export function memberOf(number) {
   if (typeof number !== 'string' || !E164.test(number)) {
-    throw new CannotAsk('The number is not in E.164, as in +12025550143: it would be found in no set.');
+    throw new CannotAsk('The number is not in E.164, a plus sign and 7 to 15 digits: it would be found in no set.');
   }
   return number.slice(1);
 }

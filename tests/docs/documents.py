@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from markdown_it.token import Token
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = ("bench", "docs", "deploy", "schemas", "tests")
+FOLDERS = ("bench", "docs", "deploy", "examples", "schemas", "tests")
+OTHERS = "node_modules"
+"""A folder whose documents are somebody else's."""
 
 LANGUAGES = {
     "bash": "shell",
@@ -54,7 +56,8 @@ class Block:
 def documents() -> dict[str, str]:
     """Return the text of each document by its path in the repository."""
     files = [*ROOT.glob("*.md"), *(file for folder in FOLDERS for file in (ROOT / folder).rglob("*.md"))]
-    return {str(file.relative_to(ROOT)): file.read_text("utf-8") for file in sorted(files)}
+    ours = [file for file in sorted(files) if OTHERS not in file.parts]
+    return {str(file.relative_to(ROOT)): file.read_text("utf-8") for file in ours}
 
 
 def blocks(*kinds: str) -> list[Block]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import shlex
 import subprocess
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 ROOT = Path(__file__).parents[2]
+JAVASCRIPT = ROOT / "examples" / "javascript"
 _ASSIGNMENT = re.compile(r"[A-Z_][A-Z0-9_]*=")
 _REQUIREMENT = re.compile(r"([\w.-]+)(?:\[([\w,-]+)\])?")
 _FILE_OPTIONS = ("-f", "--file", "--env-file", "-r", "--requirement")
@@ -133,6 +135,17 @@ def python_faults(words: Sequence[str]) -> list[str]:
     return [f"there is no {word}" for word in words[:1] if not word.startswith("-") and not (ROOT / word).exists()]
 
 
+def node_faults(words: Sequence[str]) -> list[str]:
+    """Return whether the file that is run is one of the example's."""
+    return [f"there is no examples/javascript/{word}" for word in words[:1] if not (JAVASCRIPT / word).exists()]
+
+
+def npm_faults(words: Sequence[str]) -> list[str]:
+    """Return whether npm is told to install what is locked, or to run a script that is there."""
+    scripts = json.loads((JAVASCRIPT / "package.json").read_text("utf-8"))["scripts"]
+    return [] if words and words[0] in {"ci", *scripts} else [f"`npm {' '.join(words)}` is nothing of the example's"]
+
+
 def file_faults(words: Sequence[str]) -> list[str]:
     """Return whether the files that options name are there."""
     named_files = [word for option, word in pairwise(words) if option in _FILE_OPTIONS]
@@ -154,6 +167,8 @@ CHECKS: dict[str, Callable[[Sequence[str]], list[str]]] = {
     **dict.fromkeys(("python", "python3"), python_faults),
     "export": anything,  # the variables are looked at wherever they stand
     "make": make_faults,
+    "node": node_faults,
+    "npm": npm_faults,
     "optout": optout_faults,
 }
 """What is known of each program that documents may name."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import socket
 import time
@@ -16,6 +17,7 @@ from consumer.domain.events import Action
 from consumer.guard import Guard
 from consumer.suppression.answers import Batch
 from consumer.suppression.view import View
+from consumer.wire.schemas import schemas_directory
 from tests.docs.documents import block_with
 from tests.docs.world import BUCKETS, WHO_STOPPED, saved
 
@@ -27,6 +29,7 @@ HERE = "loc-1"
 FINE = "+12025550144"
 META = meta_key(bucket_prefix(bucket_of(HERE, BUCKETS), BUCKETS))
 NOWHERE = "redis://127.0.0.1:1/0"
+VECTORS = json.loads((schemas_directory() / "vectors" / "verdicts.json").read_text("utf-8"))["vectors"]
 
 
 class Asked:
@@ -80,6 +83,40 @@ def asked(redis_url: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Aske
     asked.begin()
     asked.vouch()
     return asked
+
+
+def test_the_reader_reads_as_the_vectors_say(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The document's reader holds the vectors that it sends others to, those of one number."""
+    reader = saved(folder, block_with(CONTRACT, "python", "def verdict").text, monkeypatch)
+    for vector in (vector for vector in VECTORS if vector["count"] == 1):
+        question = in_bytes(vector["answer"]), vector["word"], vector["max_staleness"]
+        if vector.get("close"):
+            with pytest.raises(reader["Garbled"]):
+                reader["meaning"](*question)
+        else:
+            assert [reader["meaning"](*question)] == vector["verdicts"], vector["why"]
+
+
+def in_bytes(value: Any) -> Any:
+    """Return an answer as a client gives it that does not decode."""
+    if isinstance(value, list):
+        return [in_bytes(part) for part in value]
+    return value.encode() if isinstance(value, str) else value
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_the_answer_is_the_same_in_both_protocols(asked: Asked, redis_url: str, protocol: int) -> None:
+    """RESP2 and RESP3 give the answer that the document describes, to its types, with a marker and without one."""
+    script = block_with(CONTRACT, "lua").text
+    with redis.Redis.from_url(redis_url, protocol=protocol) as client:
+        keys = META, f"{META[:-4]}set:{HERE}"
+        said: Any = client.eval_ro(script, 2, *keys, "41", WHO_STOPPED[1:], FINE[1:])
+        assert [type(part) for part in said] == [bytes] * 3 + [int] + [bytes] * 3 + [type(None)] * 2 + [list] * 2
+        assert (said[0], said[9:]) == (b"41", [[1, 0], []])
+        assert [type(member) for member in said[9]] == [int, int]
+        asked.owner.flushdb()
+        said = client.eval_ro(script, 2, *keys, "42", FINE[1:])
+        assert said[4:] == [None] * 5 + [[0], []]
 
 
 def test_a_vouched_bucket_answers(asked: Asked) -> None:

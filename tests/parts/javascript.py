@@ -45,7 +45,7 @@ def installed_example() -> JavaScript:
 
 
 def _find_node() -> tuple[str, list[str]]:
-    """Return a Node and the command of its npm."""
+    """Return a Node and the command of its npm. Raises PartMissing."""
     node, npm = shutil.which("node"), shutil.which("npm")
     if node and npm and _version(node) >= OLDEST:
         return node, [npm]
