@@ -8,6 +8,7 @@ import shlex
 import socket
 import subprocess
 import threading
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
 
@@ -277,13 +278,15 @@ def test_the_contract_s_user_is_enough(javascript: JavaScript, own_redis: MakeRe
 
 
 class Impostor:
-    """Takes connections on a port and does one thing with each question that comes: sends some bytes, or hangs up."""
+    """Takes connections, and does one thing with each question: sends some bytes after some seconds, or hangs up."""
 
-    def __init__(self, answer: bytes | None) -> None:
+    def __init__(self, answer: bytes | None, after: float = 0) -> None:
         self._answer = answer
+        self._after = after
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.url = f"redis://127.0.0.1:{self._socket.getsockname()[1]}/0"
         self.connections = 0
+        self.words: list[bytes] = []
         threading.Thread(target=self._serve, daemon=True).start()
 
     def _serve(self) -> None:
@@ -294,7 +297,9 @@ class Impostor:
                 return
             self.connections += 1
             with line:
-                while line.recv(65536) and self._answer is not None:
+                while (question := line.recv(65536)) and self._answer is not None:
+                    self.words.append(question.split(b"\r\n")[2::2][5])  # EVALSHA_RO digest 2 meta set word number
+                    time.sleep(self._after)
                     line.sendall(self._answer)
 
     def __enter__(self) -> Self:
@@ -314,6 +319,34 @@ def test_another_question_s_answer_ends_the_connection(javascript: JavaScript) -
         for questions in (1, 2, 3):
             assert example.check(HERE, FINE) == unknown(Unknown.GARBLED)
             assert impostor.connections == questions
+        assert len({*impostor.words}) == 3
+
+
+def test_an_unanswered_question_ends_the_connection(javascript: JavaScript) -> None:
+    """What was not answered in time is answered to nobody: the next question has a connection of its own."""
+    with Impostor(b"") as impostor, JavaScriptGuard(javascript, impostor.url, optout_redis_timeout=0.2) as example:
+        for questions in (1, 2, 3):
+            assert example.check(HERE, FINE) == TIMED_OUT
+            assert impostor.connections == questions
+
+
+BUSY = """
+import {{ Connection, scriptOf }} from {connection};
+const asked = new Connection({url}, 300).ask(scriptOf(''), ['meta', 'set'], ['word', '1']);
+setTimeout(() => {{ for (const end = performance.now() + 600; performance.now() < end; ); }}, 50);
+console.log(await asked.then(() => 'an answer', (error) => error.constructor.name));
+"""
+"""A sender that is busy with something else while Redis answers."""
+
+
+def test_an_answer_that_is_found_late_is_none(javascript: JavaScript) -> None:
+    """A sender that finds an answer when its time is over, for it was busy, has none: a STOP may have come since."""
+    with Impostor(b"+late\r\n", after=0.15) as impostor:
+        connection = (javascript.folder / "connection.js").as_uri()
+        code = BUSY.format(connection=json.dumps(connection), url=json.dumps(impostor.url))
+        command = [javascript.node, "--input-type=module", "--eval", code]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+        assert done.stdout == "TookTooLong\n", done.stderr
 
 
 def test_a_lost_connection_is_made_once_more(javascript: JavaScript) -> None:
