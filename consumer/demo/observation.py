@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +13,6 @@ from consumer.kafka.reader import Reader
 from consumer.wire.codec import Unreadable
 
 if TYPE_CHECKING:
-    from collections import Counter
     from collections.abc import Iterable, Mapping
 
     import redis
@@ -119,6 +120,13 @@ def members(client: redis.Redis) -> frozenset[Subscription]:
         digits: Any = client.smembers(key)
         found.update((location, f"+{member.decode()}") for member in digits)
     return frozenset(found)
+
+
+def sent(bootstrap: str, topic: str) -> Counter[Subscription]:
+    """Return how many messages stand on this topic of one partition, by whom they are for. Raises KafkaGone."""
+    with Reader({"bootstrap.servers": bootstrap, "log_level": 0}, [Partition(topic, 0)]) as reader:
+        messages = [json.loads(_value(message)) for message in reader.read()]
+    return Counter((message["location_id"], message["patient_number"]) for message in messages)
 
 
 def outboxes_are_empty(client: redis.Redis) -> bool:

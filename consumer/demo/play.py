@@ -10,6 +10,7 @@ The last line of stdout is JSON with these counts, and `ok`, whether everything 
     confirmations     confirmations that were asked for: one a change
     sends_allowed     sends that the guard let through at the end, one asked for each patient and location
     sends_suppressed  sends that it did not
+    sends_produced    messages of the day's sends that the guarded producer wrote to the outbound topic
 
 Each record is one of the middle four, so that inbound is their sum.
 """
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING
 
 import click
 import redis
+from confluent_kafka import Producer
 
 from consumer.demo import observation
 from consumer.demo.comparison import differences, wrong_verdicts
@@ -36,7 +38,7 @@ from consumer.domain.buckets import DEFAULT_BUCKETS
 from consumer.domain.events import InboundMessage, subscription_key
 from consumer.embedded.errors import EmbeddedError
 from consumer.embedded.stack import EmbeddedStack, product_topics
-from consumer.guard import Guard
+from consumer.guard import Guard, GuardedProducer, NotAllowed
 from consumer.kafka.producers import LedgerProducer, Outgoing
 from consumer.wire.codec import Codec
 from consumer.wire.schemas import Schemas
@@ -46,13 +48,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from consumer.demo.day import Send
+    from consumer.demo.expectation import Subscription
     from consumer.demo.texts import Hour, Record
-    from consumer.guard import Verdict, VerdictKind
+    from consumer.guard import Verdict, VerdictKind, Withheld
 
 WORKERS = 2
 DEADLINE_S = 45.0
 """For everything between the start of the workers and the last look, together."""
 LOOK_EVERY_S = 0.02
+GUARD_HOLD_S = 5.0
+OUTBOUND = "sms.outbound"
+"""A topic of the practices' own: whoever sends takes messages from it."""
+TEXT = "A word from your practice. Reply STOP to opt out."
 
 
 class Unfinished(EmbeddedError):
@@ -68,14 +75,18 @@ def demo(picture: Path | None = None) -> int:
     screen = Screen(picture)
     screen.say("A day at three practices, from patients' texts to sends, on an embedded Kafka.", "bold")
     screen.say("That Kafka is for trying out: it keeps nothing, and unlike a real one it is not exactly-once.")
-    topics = product_topics()
-    with EmbeddedStack({spec.name: spec.partitions for spec in topics.values()}) as stack:
+    with EmbeddedStack(topics()) as stack:
         play = Play(stack, screen)
         ok = play.run()
     screen.say(f"Done in {time.monotonic() - began:.1f} s; everything that was started has ended.")
     screen.close()
     click.echo(json.dumps({**play.counts, "ok": ok}))
     return 0 if ok else 1
+
+
+def topics() -> dict[str, int]:
+    """Return the topics that the demo needs, with their numbers of partitions."""
+    return {spec.name: spec.partitions for spec in product_topics().values()} | {OUTBOUND: 1}
 
 
 class Play:
@@ -93,6 +104,15 @@ class Play:
         self._producer = LedgerProducer(
             {"bootstrap.servers": self._bootstrap, "log_level": 0}, lambda _name, _reason: None
         )
+        self._outbound = GuardedProducer(
+            Producer({"bootstrap.servers": self._bootstrap, "log_level": 0}),
+            self._guard,
+            on_suppressed=self._take_back,
+            hold=GUARD_HOLD_S,
+        )
+        self._due: Counter[Subscription] = Counter()
+        """How many messages each patient must have been sent, by the texts that came in."""
+        self._withheld: Counter[Subscription] = Counter()
         self._outcomes = Outcomes()
         self._published: list[Record] = []
         self._wrong: list[str] = []
@@ -171,18 +191,32 @@ class Play:
         return max(0.0, self._deadline - time.monotonic())
 
     def _send(self, send: Send) -> None:
-        """Ask for a send to each of these patients, show the answers, and hold them against what must be now."""
-        verdicts = self._ask(send.location, send.patients or PATIENTS)
+        """Produce a message to each of these patients, show what became of them, and hold it against what must be."""
+        verdicts = [(number, self._produce(send, number)) for number in send.patients or PATIENTS]
         self._screen.send(send, verdicts)
         opted_out = expected(self._published).opted_out
+        self._due.update({(send.location, number) for number, _ in verdicts} - opted_out)
         kinds = {(send.location, number): verdict.kind for number, verdict in verdicts}
         self._wrong += wrong_verdicts(f"the verdicts on {send.what} at {send.at}", opted_out, kinds)
+
+    def _produce(self, send: Send, number: str) -> Verdict:
+        message = json.dumps({"location_id": send.location, "patient_number": number, "text": TEXT})
+        try:
+            return self._outbound.produce(OUTBOUND, message, location_id=send.location, number=number)
+        except NotAllowed as held:
+            return held.verdict
+
+    def _take_back(self, withheld: Withheld) -> None:
+        self._withheld[withheld.location_id, withheld.number] += 1
 
     def _ask(self, location: str, numbers: Sequence[str]) -> list[tuple[str, Verdict]]:
         return list(zip(numbers, self._guard.check_many(location, numbers), strict=True))
 
     def _end(self) -> bool:
         """Ask for everybody, compare, and show the table; return whether all of it is as expected."""
+        if self._outbound.flush(self._left()):
+            raise Unfinished(f"the embedded Kafka did not take all messages within {DEADLINE_S:.0f} s")
+        sent = observation.sent(self._bootstrap, OUTBOUND)
         seen, wanted = self._watch.seen, expected(self._published)
         verdicts: dict[tuple[str, str], VerdictKind] = {
             (location, number): verdict.kind
@@ -198,9 +232,15 @@ class Play:
             verdicts=verdicts,
         )
         self._stack.check_workers()  # one that has ended would have gone unnoticed: the other takes its work over
-        self.counts = counted(len(self._published), wanted, found)
+        self.counts = {**counted(len(self._published), wanted, found), "sends_produced": sent.total()}
         self._screen.summary(COLUMNS, rows(self._published, seen, found))
         wrong = [*self._wrong, *differences(wanted, found)]
+        if sent != self._due:
+            wrong.append(f"the messages on {OUTBOUND} are not those that may be sent")
+        self._screen.say(
+            f"Sent: {sent.total()} messages on {OUTBOUND}; {self._withheld.total()} handed back, because the patient "
+            "had opted out."
+        )
         if wrong:
             click.echo(f"optout: the demo found what must not be: {'; '.join(wrong)}", err=True)
         else:

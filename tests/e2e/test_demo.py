@@ -124,7 +124,7 @@ def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def stack(no_settings: None) -> Iterator[EmbeddedStack]:
-    with EmbeddedStack({spec.name: spec.partitions for spec in product_topics().values()}) as stack:
+    with EmbeddedStack(play.topics()) as stack:
         yield stack
 
 
