@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from tests.parts.oracle import Change, Subscription, Written
-    from tests.soak.records import Place, Probe, Text, Told
+    from tests.soak.records import Claim, Place, Probe, Text, Told
 
 CLOCK_S = 0.02
 """Redis counts an age in whole ms, and the moment of an acknowledgement is known to the length of a callback."""
@@ -160,6 +160,16 @@ def _in_order(changed: Iterable[Written]) -> bool:
         if record["version"] != last[patient]:
             return False
     return True
+
+
+def judge_claims(claims: Iterable[Claim]) -> list[str]:
+    """Return a sentence for each confirmation that passed twice, or after its five minutes."""
+    passed = [claim for claim in claims if claim.kind == "ALLOWED"]
+    twice = [event_id for event_id, times in Counter(claim.event_id for claim in passed).items() if times > 1]
+    late = [claim.event_id for claim in passed if claim.at > claim.expires_at + 1000 * CLOCK_S]
+    return [f"the confirmation {event_id} passed twice" for event_id in twice] + [
+        f"the confirmation {event_id} passed when its time was over" for event_id in late
+    ]
 
 
 def members_after(texts: Iterable[Text]) -> set[Subscription]:

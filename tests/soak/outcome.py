@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tests.soak import checker, report
+from tests.soak.askers import CATCH_UP
 from tests.soak.schedule import REDIS_KINDS, counts, floors
 
 if TYPE_CHECKING:
-    from collections import Counter
     from collections.abc import Sequence
 
     from tests.parts.oracle import Subscription, Written
     from tests.soak.crew import Crew
     from tests.soak.faults import Breaker
     from tests.soak.probes import Probes
-    from tests.soak.records import Probe, Text, Told
+    from tests.soak.records import Claim, Probe, Text, Told
     from tests.soak.schedule import Fault
 
 DEFINITE_FROM_S = 600.0
@@ -32,6 +33,7 @@ class Evidence:
     acked: int
     told: Sequence[Told]
     probes: Probes
+    claims: Sequence[Claim]
     ledger: Sequence[Written]
     changed: Sequence[Written]
     confirmations: Sequence[Written]
@@ -94,6 +96,7 @@ def judge(seen: Evidence, planned: Sequence[Fault], duration: float) -> Outcome:
     outcome.problems += records.other
     outcome.problems += [f"lost: {one}" for one in records.lost[:SHOWN]]
     outcome.problems += [f"doubled: {one}" for one in records.doubled[:SHOWN]]
+    outcome.problems += checker.judge_claims(seen.claims)[:SHOWN]
     outcome.problems += [_wrong(one, seen) for one in wrong[:SHOWN]]
     outcome.problems += seen.breaker.failures
     outcome.problems += _short(outcome, happened, planned, duration)
@@ -143,8 +146,11 @@ def _share(seen: Evidence, duration: float) -> list[str]:
 
 
 def _probes_from(seen: Evidence) -> list[Probe]:
-    """Return the verdicts from the first fault on: before, the workers were still starting."""
-    return [probe for probe in seen.probes.verdicts if probe.began > seen.faults_from]
+    """Return the verdicts from the first fault on: before, the workers were still starting.
+
+    Not those that wait for what Kafka held: they are UNKNOWN where workers alone are away.
+    """
+    return [p for p in seen.probes.verdicts if p.began > seen.faults_from and p.guard != CATCH_UP]
 
 
 def _lines(seen: Evidence, happened: Counter[str]) -> list[str]:
@@ -157,6 +163,8 @@ def _lines(seen: Evidence, happened: Counter[str]) -> list[str]:
         f"faults: {', '.join(f'{kind} {count}' for kind, count in sorted(happened.items()))}",
         f"ledger: {len(seen.ledger)} keywords, {len(seen.changed)} changes, {len(seen.members)} patients opted out",
         _queue(seen.probes),
+        *_by_guard(outside),
+        _claims(seen.claims),
         f"definite verdicts: {_definite(outside)} outside faults and their recovery, {_definite(verdicts)} in all",
         f"UNKNOWN because: {report.reasons(verdicts)}",
         f"workers: {crew.starts} started, {crew.clean} ended cleanly when asked",
@@ -197,6 +205,19 @@ def _queue(queue: Probes) -> str:
         f"queue: {queue.held_across_stop} messages held across a STOP, {queue.withheld} withheld at the last hop, "
         f"{queue.sent} sent"
     )
+
+
+def _by_guard(outside: Sequence[Probe]) -> list[str]:
+    """Return how each way of asking fared."""
+    return [
+        f"  {name}: {_definite([p for p in outside if p.guard == name])}" for name in sorted({p.guard for p in outside})
+    ]
+
+
+def _claims(claims: Sequence[Claim]) -> str:
+    kinds = Counter(claim.kind for claim in claims)
+    confirmations = len({claim.event_id for claim in claims})
+    return f"confirmations: {confirmations} claimed by {len(claims)} claims, of which {dict(kinds)}"
 
 
 def _definite(probes: Sequence[Probe]) -> str:

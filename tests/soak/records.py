@@ -43,6 +43,15 @@ class Told(NamedTuple):
     seen: float
 
 
+class Claim(NamedTuple):
+    """A sender asked whether a confirmation may be sent: its event id, when it is over and when it was asked, in ms."""
+
+    event_id: str
+    kind: str
+    expires_at: float
+    at: float
+
+
 class Probe(NamedTuple):
     """A guard's verdict, when it was asked for and when it was there; `limit` is the guard's greatest age in s."""
 

@@ -13,6 +13,7 @@ from redis import RedisError
 
 from tests.parts.kafka import wait_until
 from tests.parts.system import System, wait_for
+from tests.soak.claims import Claims
 from tests.soak.crew import Crew
 from tests.soak.faults import Breaker
 from tests.soak.ground import Ground
@@ -59,6 +60,7 @@ class Soak:
             self._crew = parts.enter_context(Crew(system, WORKERS))
             self._listener = parts.enter_context(Listener(system))
             self._traffic = parts.enter_context(Traffic(system, self._seed, PER_SECOND))
+            self._claims = parts.enter_context(Claims(system, ground.url, BUCKETS))
             self._probes = parts.enter_context(Probes(ground.url, BUCKETS, self._traffic, self._seed))
             wait_for("a first verdict is definite", lambda: any(p.is_definite for p in self._probes.verdicts), READY_S)
             self._faults_from = time.monotonic()
@@ -115,6 +117,7 @@ class Soak:
             acked=self._traffic.acked,
             told=list(self._listener.told),
             probes=self._probes,
+            claims=list(self._claims.claims),
             ledger=system.read("ledger"),
             changed=system.read("changed"),
             confirmations=system.read("confirmations"),

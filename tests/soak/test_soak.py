@@ -12,15 +12,17 @@ from tests.soak.soak import Soak
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.parts.kafka import Kafka, KafkaCluster
-    from tests.parts.redis import MakeRedis
+    from tests.parts.kafka import KafkaCluster
 
 SEED, DURATION_S = 1, 40
 
 
 @pytest.mark.timeout(400)
+@pytest.mark.usefixtures("kafka", "own_redis", "javascript")
 def test_a_short_soak(
-    breakable_kafka: KafkaCluster, kafka: Kafka, own_redis: MakeRedis, redis_kind: str, tmp_path: Path
+    breakable_kafka: KafkaCluster,
+    redis_kind: str,
+    tmp_path: Path,
 ) -> None:
     """With workers, brokers and Redis broken side by side nothing is lost, doubled or allowed."""
     executable = available.redis_executable(redis_kind)
