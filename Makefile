@@ -1,6 +1,6 @@
 # `make` lists the targets. GNU make 3.81 (macOS) is enough.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench bench-replay compose-test prove mutants crash-matrix soak docs format lock clean
+.PHONY: help setup demo test check bench bench-guard bench-replay compose-test prove mutants crash-matrix soak docs format lock clean
 
 # A Python of your choice: make setup PYTHON=/opt/python3.13/bin/python3
 PYTHON :=
@@ -59,6 +59,9 @@ check: $(COMPLETE) ## Everything that CI checks: format, lint, types, import rul
 
 bench: $(COMPLETE) ## Measure the raw Kafka client and the worker in turns; QUICK=1 takes a minute
 	$(BIN)/python -m bench.yardstick $(if $(QUICK),--quick) $(ARGS)
+
+bench-guard: $(COMPLETE) ## Measure a guard beside the bare Redis command, e.g. make bench-guard ARGS="--turns 3"
+	$(BIN)/python -m bench.guard $(ARGS)
 
 bench-replay: $(COMPLETE) ## Measure a replay into an empty Redis, e.g. make bench-replay SUBSCRIPTIONS=1000000
 	$(BIN)/python -m bench.replay $(or $(SUBSCRIPTIONS),200000) $(ARGS)

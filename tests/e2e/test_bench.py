@@ -77,3 +77,13 @@ def test_a_wrong_output_fails_the_run(kafka: Kafka, redis_url: str, monkeypatch:
     assert compare(traffic, replace(found, dead=found.ledger[:1]))
     assert compare(traffic, replace(found, members=set(list(found.members)[1:])))
     assert compare(traffic, replace(found, committed=found.ends | {0: found.ends[0] - 1}))
+
+
+def test_the_guards_bench_measures() -> None:
+    """Every verdict is right, and the last line is JSON with a ratio for each question."""
+    command = [sys.executable, "-m", "bench.guard", "--turns", "1", "--calls", "100"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    last = json.loads(done.stdout.splitlines()[-1])
+    assert all(last[name] > 0 for name in last)
+    assert {"one check / SISMEMBER", "1000 of one / SMISMEMBER", "1000 of 1000 / 1000 SISMEMBER"} <= last.keys()
