@@ -9,20 +9,17 @@ import json
 import os
 import signal
 import sys
-from io import TextIOWrapper
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal
 
 import click
 
-from consumer import app, deployment
+from consumer import app, commandline, deployment, guarding
 from consumer.checks import check_config
 from consumer.dead_letters.commands import dead_letters
 from consumer.dead_letters.reading import DeadLetterFault
 from consumer.domain.buckets import is_location
 from consumer.domain.keywords import Keywords
-from consumer.domain.phone import NotANumber
-from consumer.embedded import running
 from consumer.embedded.errors import EmbeddedError
 from consumer.guard import Unknown, VerdictKind
 from consumer.history import as_dict, history, in_words
@@ -37,16 +34,13 @@ from consumer.rights import USERS
 from consumer.settings import ConfigurationError, load
 from consumer.simulate import Refused, await_read, read_lines, simulate
 from consumer.templates import lint_templates
-from consumer.worker import unexpected
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from consumer.guard import Verdict
-    from consumer.settings import Settings
 
 FAILED = (*deployment.FAULTS, CannotCompare, DeadLetterFault, EmbeddedError, NotOpened, NotRebuilt, Refused)
-WRONG = (ConfigurationError, NotANumber)
 
 WORTH_SAYING_S = 5.0
 """An age from which on `check` says how old its answer is: with workers running it is about a second."""
@@ -54,37 +48,7 @@ WORTH_SAYING_S = 5.0
 
 def run(arguments: Sequence[str]) -> int:
     """Run a command and return its exit code."""
-    _show_everything()
-    try:
-        answer = optout.main(args=list(arguments), prog_name="optout", standalone_mode=False)
-    except click.exceptions.NoArgsIsHelpError as help_wanted:
-        click.echo(help_wanted.format_message())
-        answer = 2
-    except click.Abort:
-        answer = 130
-    except click.ClickException as wrong:
-        answer = say(wrong.format_message(), 2)
-    except WRONG as wrong:
-        answer = say(str(wrong), 2)
-    except FAILED as failed:
-        answer = say(deployment.in_words(failed), 1)
-    except BrokenPipeError:  # whoever reads our answer has gone
-        sys.stderr.close()
-        answer = 1
-    except OSError as problem:  # a full disk, for one
-        answer = say(f"{problem.filename or 'the output'} cannot be read or written: {problem.strerror}", 1)
-    except UnicodeError:
-        answer = say("an argument or setting is not UTF-8 text", 2)
-    except Exception as problem:  # noqa: BLE001 - a traceback could quote a patient
-        answer = say(unexpected(problem), 1)
-    return answer if isinstance(answer, int) else 0
-
-
-def _show_everything() -> None:
-    """Have characters that a terminal cannot show be shown by their numbers, instead of ending the command."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    return commandline.run(optout, arguments, FAILED, deployment.in_words)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -97,19 +61,7 @@ def optout(context: click.Context) -> None:
     that OPTOUT_CONFIG_FILE names; README.md lists them all.
     """
     logs.configure("warning", client=False)
-    context.obj = _settings  # for commands that stand in a file of their own
-
-
-def _settings() -> Settings:
-    """Return the settings; where they name neither a Kafka nor a Redis, those of the stack that `optout dev` runs."""
-    settings = load()
-    if settings.kafka.get("bootstrap.servers") or settings.redis_url is not None:
-        return settings
-    file = running.find()
-    if file is None:
-        return settings
-    click.echo("(asking the stack that `optout dev` runs here, with its own settings)", err=True)
-    return load(alone=file)
+    context.obj = commandline.settings  # for commands that stand in a file of their own
 
 
 @optout.command()
@@ -156,8 +108,8 @@ def check(location: str, numbers: tuple[str, ...], as_json: bool) -> int:  # noq
     """
     if not is_location(location):
         raise click.UsageError("LOCATION is empty or too long")
-    settings = _settings()
-    verdicts = deployment.guard(settings).check_many(location, numbers)
+    settings = commandline.settings()
+    verdicts = guarding.guard(settings).check_many(location, numbers)
     if any(verdict.reason is Unknown.WRONG_MODE for verdict in verdicts):
         other = "cluster" if settings.redis_mode == "standalone" else "standalone"
         raise ConfigurationError(f"OPTOUT_REDIS_MODE is {settings.redis_mode}, and this Redis wants {other}")
@@ -264,7 +216,7 @@ def simulate_command(
         if file is not None
         else iter([{"location_id": location, "patient_number": number, "body": body}])
     )
-    settings = _settings()
+    settings = commandline.settings()
     if wait:
         settings.require_redis()  # before anything is published
     sent = simulate(settings, texts, show_progress=file is not None and sys.stderr.isatty())
@@ -290,7 +242,7 @@ def history_command(location: str, number: str, as_json: bool) -> int:  # noqa: 
     """
     if not is_location(location):
         raise click.UsageError("LOCATION is empty or too long")
-    found = history(_settings(), location, number)
+    found = history(commandline.settings(), location, number)
     if as_json:
         for step in found.steps:
             click.echo(json.dumps(as_dict(step)))

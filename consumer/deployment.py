@@ -1,4 +1,4 @@
-"""What the settings describe: the clients of Kafka and Redis, the topics, the codec, the ledger and the guard.
+"""What the settings describe: the clients of Kafka and Redis, the topics, the codec and the ledger.
 
 Nothing here runs. Raises, each in a sentence, what `FAULTS` lists, and ConfigurationError for a setting that is wrong.
 """
@@ -13,8 +13,7 @@ from redis.retry import Retry
 
 from consumer.domain.buckets import bucket_prefix, meta_key
 from consumer.domain.events import KeywordRecord
-from consumer.guard import AsyncGuard, Guard
-from consumer.guard.connecting import Connecting
+from consumer.guarding import misunderstood, sentinel_url
 from consumer.kafka import topics
 from consumer.kafka.cluster import connect, partitions_by_topic
 from consumer.kafka.errors import KafkaGone
@@ -77,58 +76,10 @@ def redis_nodes(settings: Settings) -> Nodes:
         if settings.redis_mode == "cluster":
             return cluster_at(url, connect)
         if settings.redis_mode == "sentinel":
-            return sentinel_at(url, settings.redis_service, connect, sentinel_url=_sentinel_url(settings))
+            return sentinel_at(url, settings.redis_service, connect, sentinel_url=sentinel_url(settings))
         return OneNode(connect(url), url)
     except (ValueError, TypeError, UnicodeError):
-        raise _misunderstood(settings) from None
-
-
-def _misunderstood(settings: Settings) -> ConfigurationError:
-    written = {
-        "standalone": "redis://user:password@host:port/0",
-        "sentinel": "redis://user:password@sentinel-1:26379,sentinel-2:26379/0",
-        "cluster": "redis://user:password@host:port (a cluster has no database but 0)",
-    }
-    # Not quoted: parts of a password could be.
-    return ConfigurationError(
-        f"OPTOUT_REDIS_URL cannot be understood: write {written[settings.redis_mode]}, special characters of the "
-        "password percent-encoded"
-        + (", and OPTOUT_REDIS_SENTINEL_URL alike, if it is set" if settings.redis_mode == "sentinel" else "")
-    )
-
-
-def _sentinel_url(settings: Settings) -> str:
-    url = settings.redis_sentinel_url
-    return "" if url is None else url.get_secret_value().replace("#", "%23")
-
-
-def _guards(settings: Settings) -> tuple[Connecting, dict[str, Any]]:
-    """Return how a guard connects, and what it believes. Raises ConfigurationError."""
-    try:
-        connecting = Connecting(
-            settings.require_redis(),
-            settings.redis_mode,
-            settings.redis_service,
-            _sentinel_url(settings),
-            settings.redis_timeout,
-        )
-        connecting.nodes()  # refuses what is no URL
-    except (ValueError, TypeError, UnicodeError):
-        raise _misunderstood(settings) from None
-    believed = {"buckets": settings.buckets, "max_staleness": settings.max_staleness, "region": settings.region}
-    return connecting, believed
-
-
-def guard(settings: Settings) -> Guard:
-    """Return the guard that these settings describe. Raises ConfigurationError."""
-    connecting, believed = _guards(settings)
-    return Guard(connecting.nodes(), timeout=connecting.timeout, **believed)
-
-
-def async_guard(settings: Settings) -> AsyncGuard:
-    """Return the guard that these settings describe, for asyncio. Raises ConfigurationError."""
-    connecting, believed = _guards(settings)
-    return AsyncGuard(connecting, **believed)
+        raise misunderstood(settings) from None
 
 
 def client_config(settings: Settings) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from consumer import deployment
+from consumer import deployment, guarding
 from consumer.domain.buckets import bucket_of, is_location
 from consumer.domain.events import InboundMessage, subscription_key
 from consumer.domain.phone import NotANumber, to_e164
@@ -171,7 +171,7 @@ def await_read(settings: Settings, locations: Iterable[str]) -> float:
 
     Raises Refused where that does not happen, with what the guard says.
     """
-    guard, began = deployment.guard(settings), time.monotonic()
+    guard, began = guarding.guard(settings), time.monotonic()
     # What inbound held is in the view of each bucket up to the time that it is vouched for: any location tells it.
     one_a_bucket = {bucket_of(name, settings.buckets): name for name in locations if is_location(name)} or {0: "any"}
     published: int | None = None  # a time by Redis's clock, after the publishing

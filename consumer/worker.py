@@ -7,12 +7,12 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from consumer.classifier import TooManyDeadLetters
 from consumer.kafka.errors import KafkaGone
 from consumer.ledger import LedgerFault
+from consumer.ops.unforeseen import unexpected
 from consumer.suppression.answers import OtherLedger
 from consumer.wire.errors import SchemaSourceUnavailable
 
@@ -75,15 +75,6 @@ class Parts:
     def failed(self) -> bool:
         """Return whether a part has failed."""
         return bool(self._failures)
-
-
-def unexpected(problem: BaseException) -> str:
-    """Return what can be said of an error that nobody foresaw: its type and place. Its text could quote a record."""
-    trace, place = problem.__traceback__, "an unknown place"
-    while trace is not None:
-        place = f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"
-        trace = trace.tb_next
-    return f"an unexpected {type(problem).__name__} at {place}; if it recurs, please report it"
 
 
 def run(parts: Mapping[str, Part], *, shutdown_seconds: float, log: FilteringBoundLogger) -> int:
