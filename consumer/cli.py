@@ -31,6 +31,8 @@ from consumer.recovery.commands import rebuild, verify
 from consumer.recovery.rebuild import NotRebuilt
 from consumer.recovery.verify import CannotCompare
 from consumer.rights import USERS
+from consumer.serve.commands import serve
+from consumer.serve.errors import CannotListen
 from consumer.settings import ConfigurationError, load
 from consumer.simulate import Refused, await_read, read_lines, simulate
 from consumer.templates import lint_templates
@@ -40,7 +42,16 @@ if TYPE_CHECKING:
 
     from consumer.guard import Verdict
 
-FAILED = (*deployment.FAULTS, CannotCompare, DeadLetterFault, EmbeddedError, NotOpened, NotRebuilt, Refused)
+FAILED = (
+    *deployment.FAULTS,
+    CannotCompare,
+    CannotListen,
+    DeadLetterFault,
+    EmbeddedError,
+    NotOpened,
+    NotRebuilt,
+    Refused,
+)
 
 WORTH_SAYING_S = 5.0
 """An age from which on `check` says how old its answer is: with workers running it is about a second."""
@@ -252,6 +263,7 @@ def history_command(location: str, number: str, as_json: bool) -> int:  # noqa: 
     return say(found.stopped, 1) if found.stopped else 0
 
 
+optout.add_command(serve)
 optout.add_command(lint_templates)
 optout.add_command(dead_letters)
 optout.add_command(maintenance)

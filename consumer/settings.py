@@ -21,16 +21,14 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from consumer import values
 from consumer.domain.bad_records import IN_A_ROW, SHARE
 from consumer.domain.buckets import DEFAULT_BUCKETS
-from consumer.domain.phone import is_region
 from consumer.guard import DEFAULT_MAX_STALENESS
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
-LOOPBACK = "127.0.0.1"
-HIGHEST_PORT = 65_535
 PREFIX = "OPTOUT_"
 KAFKA_PREFIX = "OPTOUT_KAFKA_"
 REGISTRY_PREFIX = "OPTOUT_SCHEMA_REGISTRY_"
@@ -61,31 +59,7 @@ class ConfigurationError(Exception):
         self.faults = faults
 
 
-def _listed(value: object) -> object:
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-
-
-def _region(value: str) -> str:
-    if not is_region(value):
-        raise ValueError("there is no such country code; write the two letters of ISO 3166, as in US, GB, CA")
-    return value
-
-
-def _address(value: object) -> object:
-    """Return (host, port) of host:port, [host]:port or a port alone."""
-    if value is None or isinstance(value, tuple):
-        return value
-    written = str(value).strip()
-    if not written:
-        return None  # as compose files give what nobody set
-    host, _, port = written.rpartition(":")
-    in_brackets = host.startswith("[") and host.endswith("]")
-    if not (port.isascii() and port.isdigit() and int(port) <= HIGHEST_PORT) or (":" in host) is not in_brackets:
-        raise ValueError("write host:port, as in 127.0.0.1:9464, [::1]:9464, or 0.0.0.0:9464 for other machines to ask")
-    return host.removeprefix("[").removesuffix("]") or LOOPBACK, int(port)
-
-
-Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(values.listed)]
 
 
 class Settings(BaseSettings):
@@ -163,7 +137,7 @@ class Settings(BaseSettings):
         allow_inf_nan=False,
         description="Seconds after which what nobody refreshed is UNKNOWN; `none` accepts any age.",
     )
-    region: Annotated[str, AfterValidator(_region)] = Field(
+    region: Annotated[str, AfterValidator(values.region)] = Field(
         "US", description="Country of numbers that are written without its code."
     )
     publish: Literal["transactions", "at-least-once"] = Field(
@@ -181,10 +155,20 @@ class Settings(BaseSettings):
     schema_registry: dict[str, str] = Field(
         default_factory=dict, description="Further properties of the registry's client."
     )
-    ops_listen: Annotated[tuple[str, int] | None, NoDecode, BeforeValidator(_address)] = Field(
+    ops_listen: Annotated[tuple[str, int] | None, NoDecode, BeforeValidator(values.address)] = Field(
         None,
         description="Where to answer `/livez`, `/readyz` and `/metrics`: `host:port`, or a port alone for this machine "
         "only. Not set, a worker listens nowhere.",
+    )
+    serve_listen: Annotated[tuple[str, int], NoDecode, BeforeValidator(values.serve_address)] = Field(
+        values.SERVE_LISTEN,
+        validate_default=True,
+        description="Where `optout serve` answers: `host:port`, or a port alone for this machine only.",
+    )
+    serve_token: Annotated[SecretStr | None, AfterValidator(values.token)] = Field(
+        None,
+        description="What clients of `optout serve` show as `Authorization: Bearer ...`, at least "
+        f"{values.SHORTEST_TOKEN} characters. It must be set where other machines can ask.",
     )
     shutdown_seconds: float = Field(
         15.0,
@@ -386,5 +370,7 @@ def _variable(*path: object) -> str:
 
 def _sentence(error: Mapping[str, Any]) -> str:
     name = _variable(*error["loc"][:1])
-    value = "" if name == "OPTOUT_REDIS_URL" else f" (it is {error['input']!r})"
+    field = Settings.model_fields.get("".join(map(str, error["loc"][:1])))
+    is_secret = field is not None and "SecretStr" in str(field.annotation)
+    value = "" if is_secret else f" (it is {error['input']!r})"
     return f"{name}{value}: {str(error['msg']).removeprefix('Value error, ')}"

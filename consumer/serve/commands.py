@@ -1,0 +1,33 @@
+"""The command `optout serve`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from consumer.ops import logs
+from consumer.settings import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from consumer.settings import Settings
+
+
+@click.command("serve")
+@click.pass_obj
+def serve(settings: Callable[[], Settings]) -> int:
+    """Answer over HTTP whether a location may text a number. Needs the settings of Redis only. SIGTERM ends it cleanly.
+
+    OPTOUT_SERVE_LISTEN says where, OPTOUT_SERVE_TOKEN who may ask; /openapi.json describes what can be asked.
+    """
+    try:
+        from consumer.serve.server import serve as answer  # noqa: PLC0415 - the other commands do without
+    except ModuleNotFoundError as missing:
+        if (missing.name or "").startswith("consumer"):
+            raise
+        raise ConfigurationError(f"{missing.name} is not installed: install sms-optout[serve]") from None
+    loaded = settings()
+    logs.configure(loaded.log_level)
+    return answer(loaded)

@@ -1,0 +1,193 @@
+"""The guard over HTTP before rude clients, who hold up nobody, and at its end."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.integration.test_guard import BUCKETS, FINE, HERE, STOPPED, connect, set_up
+from tests.parts.serving import Serving, read_all
+from tests.parts.system import wait_for
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.integration.test_guard import Owner
+
+BODY = b'{"location_id": "loc-1", "number": "+12025550144"}'
+HEAD = b"POST /v1/verdict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+REQUEST = HEAD + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY
+
+
+@pytest.fixture(scope="module")
+def process(redis_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    """A process with no time to lose and room for few."""
+    log = tmp_path_factory.mktemp("serve") / "log"
+    with Serving(redis_server, log, {"OPTOUT_BUCKETS": str(BUCKETS)}, impatient=True) as serving:
+        yield serving
+
+
+@pytest.fixture
+def serving(owner: Owner, process: Serving) -> Iterator[Serving]:
+    yield process
+    wait_for("it answers as before", lambda: process.ask("/v1/verdict", BODY).status == 200)
+    assert {line["event"] for line in process.log()} <= {"answering", "Invalid HTTP request received."}
+
+
+@pytest.fixture
+def owner(redis_url: str) -> Iterator[Owner]:
+    with connect(redis_url) as client:
+        yield set_up(client)
+
+
+def ends_within(connection: socket.socket, seconds: float) -> bytes:
+    """Return what was answered until the connection was ended, which is in time."""
+    began = time.monotonic()
+    answered = read_all(connection)
+    assert time.monotonic() - began < seconds
+    return answered
+
+
+@pytest.mark.parametrize("sent", [b"", b"P", HEAD, HEAD + b"Content-Length: 5\r\n"], ids=len)
+def test_a_head_that_does_not_come(serving: Serving, sent: bytes) -> None:
+    """A connection whose request does not begin in time is ended, however little of it is missing."""
+    with serving.connect() as connection:
+        connection.sendall(sent)
+        assert ends_within(connection, 2) == b""
+
+
+def test_a_head_in_drops(serving: Serving) -> None:
+    """Bytes that come one by one make no time of their own."""
+    with serving.connect() as connection:
+        began = time.monotonic()
+        with contextlib.suppress(OSError):
+            for byte in HEAD * 10:
+                connection.sendall(bytes([byte]))
+                time.sleep(0.02)
+        assert time.monotonic() - began < 2
+
+
+def test_a_head_that_is_too_long(serving: Serving) -> None:
+    """A head without end is refused when it is long enough."""
+    with serving.connect() as connection, contextlib.suppress(OSError):
+        connection.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n" + b"X: " + b"x" * 70_000)
+        assert b" 400 " in ends_within(connection, 2)
+
+
+@pytest.mark.parametrize("body", [b"", BODY[:-1]], ids=len)
+def test_a_body_that_does_not_come(serving: Serving, body: bytes) -> None:
+    """A body that is not whole in time is a 408, and no question."""
+    with serving.connect() as connection:
+        connection.sendall(HEAD + b"Content-Length: 50\r\n\r\n" + body)
+        answered = ends_within(connection, 2)
+    assert answered.startswith(b"HTTP/1.1 408 ")
+    assert b"did not arrive" in answered
+
+
+def test_a_client_that_goes_away(serving: Serving) -> None:
+    """A client that leaves in the middle of its body or of its answer is no fault of the server's."""
+    for sent in (HEAD, HEAD + b"Content-Length: 50\r\n\r\n{", REQUEST, REQUEST * 20):
+        with serving.connect() as connection:
+            connection.sendall(sent)
+
+
+def test_an_answer_that_nobody_reads(serving: Serving) -> None:
+    """A client that asks and asks and reads no answer is ended, and holds up nobody."""
+    one = b'{"location_id": "loc-1", "number": "+12025550144"},' * 999
+    body = b'{"questions": [' + one + BODY + b"]}"
+    request = HEAD.replace(b"verdict ", b"verdicts ") + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    with serving.connect() as connection:
+        connection.settimeout(20)
+        with pytest.raises(OSError, match=r"reset|[Bb]roken|[Pp]ipe"):
+            connection.sendall(request * 500)
+
+
+def test_several_requests_at_once(serving: Serving) -> None:
+    """Requests that are sent without waiting are answered in turn, each its own."""
+    other = BODY.replace(FINE.encode(), STOPPED.encode())
+    with serving.connect() as connection:
+        connection.sendall(REQUEST + REQUEST.replace(BODY, other) + REQUEST)
+        connection.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        statuses = [part[:3] for part in ends_within(connection, 2).split(b"HTTP/1.1 ")[1:]]
+    assert statuses == [b"200", b"403", b"200", b"200"]
+
+
+def test_a_refused_body_is_no_request(serving: Serving) -> None:
+    """What follows a refused head as its body is never taken for the next request."""
+    hidden = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with serving.connect() as connection:
+        connection.sendall(b"POST /nowhere HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(hidden))
+        connection.sendall(hidden)
+        answered = ends_within(connection, 2)
+    assert answered.count(b"HTTP/1.1 ") == 1
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc",
+        b"GET /livez HTTP/1.1\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n",
+        HEAD + b"Content-Length: 1\r\nContent-Length: 50\r\n\r\n",
+        HEAD + b"Content-Length: -1\r\n\r\n",
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+        HEAD + b"Transfer-Encoding: gzip, chunked\r\n\r\n",
+        HEAD + b" folded\x00: 1\r\n\r\n",
+    ],
+    ids=lambda sent: repr(sent[-24:]),
+)
+def test_what_is_no_http(serving: Serving, sent: bytes) -> None:
+    """What is no HTTP is refused, and the connection ended."""
+    with serving.connect() as connection:
+        connection.sendall(sent)
+        assert b" 200 " not in ends_within(connection, 2)
+
+
+def test_more_connections_than_there_is_room_for(serving: Serving) -> None:
+    """Where there are too many connections one more is told so and ended, and when they are gone all is as before."""
+    held = [serving.connect() for _ in range(20)]
+    try:
+        with serving.connect() as connection:
+            answered = ends_within(connection, 2)
+        assert answered.startswith(b"HTTP/1.1 503 ")
+        assert b"too many connections" in answered
+    finally:
+        for one in held:
+            one.close()
+
+
+def test_it_ends_when_it_is_told_to(owner: Owner, redis_url: str, tmp_path: Path) -> None:
+    """SIGTERM ends it with exit code 0: who asked is answered, and who only holds a connection is not waited for."""
+    with (
+        Serving(redis_url, tmp_path / "log", {"OPTOUT_BUCKETS": str(BUCKETS)}) as serving,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        waiting = pool.submit(serving.ask, "/v1/verdict", {"location_id": HERE, "number": FINE, "catch_up": 2})
+        with serving.connect(), serving.connect() as begun:
+            begun.sendall(HEAD)
+            time.sleep(0.5)
+            began = time.monotonic()
+            assert serving.stop() == 0
+            assert time.monotonic() - began < 5
+        assert waiting.result().json["reason"] == "behind"
+        assert [line["event"] for line in serving.log()] == ["answering", "stopping", "stopped"]
+
+
+def test_it_ends_in_time(owner: Owner, redis_url: str, tmp_path: Path) -> None:
+    """What takes longer than the deadline is answered with a 503 and not waited for."""
+    settings = {"OPTOUT_BUCKETS": str(BUCKETS), "OPTOUT_SHUTDOWN_SECONDS": "1"}
+    with Serving(redis_url, tmp_path / "log", settings) as serving, ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(serving.ask, "/v1/verdict", {"location_id": HERE, "number": FINE, "catch_up": 30})
+        time.sleep(0.5)
+        began = time.monotonic()
+        assert serving.stop() == 0
+        assert time.monotonic() - began < 5
+        answer = waiting.result()
+        assert (answer.status, answer.json["detail"]) == (503, "this process ends: ask again")
+        assert "Traceback" not in serving.log_file.read_text()
