@@ -39,7 +39,7 @@ def _commands() -> Callable[[Sequence[str]], int]:
     try:
         from consumer.cli import run  # noqa: PLC0415 - a plain install has the guard alone
     except ModuleNotFoundError as missing:
-        if missing.name not in OF_THE_WORKER:
+        if (missing.name or "").partition(".")[0] not in OF_THE_WORKER:
             raise
         from consumer.serve.alone import run  # noqa: PLC0415 - as above
     return run

@@ -25,9 +25,10 @@ def serve(settings: Callable[[], Settings]) -> int:
     try:
         from consumer.serve.server import serve as answer  # noqa: PLC0415 - the other commands do without
     except ModuleNotFoundError as missing:
-        if (missing.name or "").startswith("consumer"):
+        package = (missing.name or "").partition(".")[0]
+        if package == "consumer":
             raise
-        raise ConfigurationError(f"{missing.name} is not installed: install sms-optout[serve]") from None
+        raise ConfigurationError(f"{package} is not installed: install sms-optout[serve]") from None
     loaded = settings()
     logs.configure(loaded.log_level)
     return answer(loaded)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shlex
 import socket
 import subprocess
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ import redis
 from consumer.domain.events import Action
 from consumer.serve.operations import MANY_BYTES, SINGLE_BYTES
 from consumer.serve.questions import MOST_READ
+from tests.docs.documents import block_with
 from tests.integration.test_guard import BUCKETS, FINE, HERE, STOPPED, THERE, connect, set_up
 from tests.parts.serving import COMMAND, Serving, environment
 from tests.parts.system import wait_for
@@ -185,6 +187,22 @@ def test_a_redis_that_nobody_vouches_for_is_no_reason_not_to_be_ready(serving: S
     """Whoever can be answered UNKNOWN is answered: a view that is not vouched for takes nobody out of service."""
     wait_for("seen", lambda: serving.ask("/readyz").json["buckets"] == {"unvouched": BUCKETS})
     assert serving.ask("/readyz").status == 200
+
+
+def test_the_example_of_the_readme(serving: Serving, owner: Owner) -> None:
+    """What README.md sends with curl is answered with what it shows, field by field."""
+    block = block_with("README.md", "console", "/v1/verdict").text
+    command, body, status = block.splitlines()[1:]
+    sent = shlex.split(command.removeprefix("$ "))
+    assert sent[-1] == "http://127.0.0.1:9465/v1/verdict"
+    assert sent[sent.index("-w") + 1] == "%{http_code}\\n"
+    answer = serving.ask(SINGLE, sent[sent.index("--json") + 1].encode())
+    assert answer.status == int(status)
+    shown = json.loads(body)
+    assert list(answer.json) == list(shown)
+    assert {name: type(value) for name, value in answer.json.items()} == {name: type(shown[name]) for name in shown}
+    assert shown["age"] == (shown["at"] - shown["fresh"]) / 1000
+    assert shown["verdict"] == answer.json["verdict"]
 
 
 # What is refused
