@@ -79,8 +79,7 @@ class Door:
     async def _answered(self, scope: Scope, receive: Receive, send: Send) -> Refused | None:
         """Have it answered; return why it is not."""
         try:
-            if scope["path"] not in self._open:
-                self._let_in(scope)
+            self._let_in(scope)
             await self._app(scope, receive, send)
         except Refused as refused:
             return refused
@@ -93,6 +92,11 @@ class Door:
 
     def _let_in(self, scope: Scope) -> None:
         """Raise Refused for who may not ask, and where too many do."""
+        if _values(scope, b"content-length") and _values(scope, b"transfer-encoding"):
+            # A proxy may count by the one, and we by the other: what it takes for a body would be a request.
+            raise Refused(400, "Content-Length and Transfer-Encoding cannot both be there", headers=CLOSE)
+        if scope["path"] in self._open:
+            return
         if self._inside > MOST_AT_ONCE:
             raise Refused(503, f"{MOST_AT_ONCE} requests are being answered already: ask again")
         if self._token is None:

@@ -31,7 +31,7 @@ async def question(request: Request, model: type[Body], most_bytes: int) -> Body
 
 def _check_type(request: Request) -> None:
     """Refuse all but plain JSON. A page in a browser may send other types to any address without having been asked."""
-    kind, *parameters = (part.strip().lower() for part in request.headers.get("content-type", "").split(";"))
+    kind, *parameters = (part.strip().lower() for part in ",".join(request.headers.getlist("content-type")).split(";"))
     charsets = {part.removeprefix("charset=").strip('"') for part in parameters if part.startswith("charset=")}
     if kind != "application/json" or not charsets <= {"utf-8"}:
         raise Refused(415, "send application/json in UTF-8, and name it in Content-Type")

@@ -276,6 +276,7 @@ def test_what_is_not_many_questions(serving: Serving, body: object, said: str) -
         {"Content-Type": ""},
         {"Content-Type": "application/x-www-form-urlencoded"},
         {"Content-Type": "application/json; charset=utf-16"},
+        {"Content-Type": "application/json, text/plain"},
         {"Content-Encoding": "gzip"},
     ],
     ids=str,

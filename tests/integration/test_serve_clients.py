@@ -118,14 +118,25 @@ def test_several_requests_at_once(serving: Serving) -> None:
     assert statuses == [b"200", b"403", b"200", b"200"]
 
 
-def test_a_refused_body_is_no_request(serving: Serving) -> None:
-    """What follows a refused head as its body is never taken for the next request."""
-    hidden = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n"
+HIDDEN = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"POST /nowhere HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(HIDDEN) + HIDDEN,
+        HEAD + b"Content-Length: %d\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" % (5 + len(HIDDEN)) + HIDDEN,
+        HEAD + b"Expect: 100-continue\r\nContent-Length: 99999\r\n\r\n" + HIDDEN,
+    ],
+    ids=["refused", "two lengths", "expecting"],
+)
+def test_a_body_is_no_request(serving: Serving, sent: bytes) -> None:
+    """What others may take for the body of a request that is refused is never answered as the next one."""
     with serving.connect() as connection:
-        connection.sendall(b"POST /nowhere HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(hidden))
-        connection.sendall(hidden)
+        connection.sendall(sent)
         answered = ends_within(connection, 2)
     assert answered.count(b"HTTP/1.1 ") == 1
+    assert answered.startswith(b"HTTP/1.1 4")
 
 
 @pytest.mark.parametrize(
