@@ -35,7 +35,7 @@ def application(guard: AsyncGuard, *, buckets: int, region: str, token: str | No
     `buckets` and `region` are the guard's own. Without a token only who calls by a name of this machine is answered.
     """
     metrics = Metrics()
-    operations = Handlers(guard, region, Readiness(guard.check_each, buckets), metrics).operations()
+    operations = Handlers(guard, region, Readiness(guard.check_each, buckets), metrics, complaints).operations()
 
     async def described(_: Request) -> Response:
         return Response(text, media_type="application/json")

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from consumer.guard import AsyncGuard
+    from consumer.ops.complaints import Complaints
     from consumer.serve.metrics import Metrics
     from consumer.serve.readiness import Readiness
 
@@ -69,11 +70,14 @@ class Operation(NamedTuple):
 class Handlers:
     """Answers what is asked, through a guard."""
 
-    def __init__(self, guard: AsyncGuard, region: str, readiness: Readiness, metrics: Metrics) -> None:
+    def __init__(
+        self, guard: AsyncGuard, region: str, readiness: Readiness, metrics: Metrics, complaints: Complaints
+    ) -> None:
         self._guard = guard
         self._region = region
         self._readiness = readiness
         self._metrics = metrics
+        self._complaints = complaints
 
     def operations(self) -> list[Operation]:
         """Return all that can be asked but the document of it."""
@@ -110,7 +114,7 @@ class Handlers:
         (verdict,) = await self._asked([(asked.location_id, asked.number)], why=asked.why, catch_up=asked.catch_up)
         status, model = _STATUS[verdict.kind]
         answer = _told(verdict, model)
-        self._metrics.count([answer])
+        self._note([answer])
         headers = {"Retry-After": str(RETRY_AFTER_S)} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
         return _json(answer, status, headers)
 
@@ -124,8 +128,14 @@ class Handlers:
         entries = [
             _told(next(verdicts), Entry) if fault is None else Entry(verdict="INVALID", reason=fault) for fault in wrong
         ]
-        self._metrics.count(entries)
+        self._note(entries)
         return _json(Entries(verdicts=entries))
+
+    def _note(self, answers: Sequence[Answer]) -> None:
+        """Count answers, and log why some are UNKNOWN, but where it is what somebody wanted to wait for."""
+        self._metrics.count(answers)
+        for reason in {answer.reason for answer in answers if answer.verdict == VerdictKind.UNKNOWN} - {Unknown.BEHIND}:
+            self._complaints.say(f"verdicts are UNKNOWN: {reason}")
 
     def _wrong(self, pairs: Sequence[tuple[str, str]]) -> list[Invalid | None]:
         """Return for each question why it is none."""

@@ -181,6 +181,7 @@ def test_a_redis_that_is_away(own_redis: MakeRedis, tmp_path: Path) -> None:
         unready = serving.ask("/readyz").json
         assert (unready["ready"], unready["parts"]) == (False, {"redis": ["it cannot be reached"]})
         assert serving.ask("/livez").status == 200
+        assert [line["event"] for line in serving.log()] == ["answering", "verdicts are UNKNOWN: unreachable"]
 
 
 def test_a_redis_that_nobody_vouches_for_is_no_reason_not_to_be_ready(serving: Serving) -> None:

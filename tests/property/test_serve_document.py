@@ -48,7 +48,7 @@ def serving(
     log = tmp_path_factory.mktemp("serve") / "log"
     with Serving(redis_server, log, {"OPTOUT_BUCKETS": str(BUCKETS), **token}) as process:
         yield process
-        assert [line["event"] for line in process.log()] == ["answering"]
+        assert {line["event"] for line in process.log()} <= {"answering", "verdicts are UNKNOWN: unvouched"}
 
 
 def operations(serving: Serving) -> dict[str, Any]:
