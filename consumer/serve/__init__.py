@@ -12,6 +12,8 @@
     readiness    whether Redis can be asked
     problems     why there is no answer, as problem+json
     document     openapi.json, made of the same operations and models
+    metrics      what is counted
+    errors       why it does not begin
 
 An answer that is not ALLOWED has a status that is no success, wherever there is one answer: whoever looks at the status
 alone does not send. Nothing here imports Kafka or Redis.

@@ -45,7 +45,7 @@ class Connection(H11Protocol):
         super().data_received(data)
         if self._is_answering():
             self._begin("answer", ANSWERED_WITHIN_S)
-        elif self._step != "idle" or self.timeout_keep_alive_task is None:
+        else:
             self._begin("head", HEAD_WITHIN_S)
 
     def on_response_complete(self) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.integration.test_guard import BUCKETS, FINE, HERE, STOPPED, connect, set_up
-from tests.parts.serving import Serving, read_all
+from tests.parts.serving import IMPATIENT, Serving, read_all
 from tests.parts.system import wait_for
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ REQUEST = HEAD + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY
 def process(redis_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     """A process with no time to lose and room for few."""
     log = tmp_path_factory.mktemp("serve") / "log"
-    with Serving(redis_server, log, {"OPTOUT_BUCKETS": str(BUCKETS)}, impatient=True) as serving:
+    with Serving(redis_server, log, {"OPTOUT_BUCKETS": str(BUCKETS)}, patch=IMPATIENT) as serving:
         yield serving
 
 
@@ -171,6 +171,36 @@ def test_more_connections_than_there_is_room_for(serving: Serving) -> None:
     finally:
         for one in held:
             one.close()
+
+
+def test_more_requests_than_there_is_room_for(serving: Serving) -> None:
+    """Where too many are being answered one more is told to ask again, at once; probes are answered all the same."""
+    waits = {"location_id": HERE, "number": FINE, "catch_up": 1.0}
+    with ThreadPoolExecutor(5) as pool:
+        waiting = [pool.submit(serving.ask, "/v1/verdict", waits) for _ in range(5)]
+        time.sleep(0.4)
+        answer = serving.ask("/v1/verdict", BODY)
+        assert (answer.status, answer.json["status"]) == (503, 503)
+        assert "being answered already" in answer.json["detail"]
+        assert serving.ask("/livez").status == 200
+        assert {one.result().json["reason"] for one in waiting} == {"behind"}
+
+
+def test_an_error_that_nobody_foresaw(redis_server: str, tmp_path: Path) -> None:
+    """What nobody foresaw is a 500 that quotes nothing, and a line of the log with its type and place."""
+    broken = """
+from consumer.guard import AsyncGuard
+def check(*arguments, **options): raise KeyError(arguments)
+AsyncGuard.check = check
+"""
+    with Serving(redis_server, tmp_path / "log", patch=broken) as serving:
+        answer = serving.ask("/v1/verdict", BODY)
+        assert (answer.status, answer.headers["content-type"]) == (500, "application/problem+json")
+        wait_for("said", lambda: len(serving.log()) == 2)
+        assert serving.log()[1]["event"].startswith("an unexpected KeyError at ")
+        for said in (answer.body.decode(), serving.log_file.read_text()):
+            assert FINE[1:] not in said
+            assert HERE not in said
 
 
 def test_it_ends_when_it_is_told_to(owner: Owner, redis_url: str, tmp_path: Path) -> None:

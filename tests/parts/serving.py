@@ -17,16 +17,20 @@ if TYPE_CHECKING:
 
 BEGUN_WITHIN_S = 30.0
 COMMAND = [sys.executable, "-m", "consumer", "serve"]
-IMPATIENT = """
-from consumer.serve import connection, questions
-connection.HEAD_WITHIN_S, connection.ANSWERED_WITHIN_S, connection.READ_WITHIN_S = 0.5, 3.0, 0.5
-connection.MOST_CONNECTIONS, questions.BODY_WITHIN_S = 20, 0.5
+PATCHED = """
+{patch}
 import sys
 from consumer.__main__ import main
 sys.argv[1:] = ["serve"]
 main()
 """
-"""The same, with no time to lose and room for few."""
+"""The same, with some of its figures changed, or with something broken."""
+IMPATIENT = """
+from consumer.serve import connection, door, questions
+connection.HEAD_WITHIN_S, connection.ANSWERED_WITHIN_S, connection.READ_WITHIN_S = 0.5, 3.0, 0.5
+connection.MOST_CONNECTIONS, door.MOST_AT_ONCE, questions.BODY_WITHIN_S = 20, 5, 0.5
+"""
+"""No time to lose, and room for few."""
 
 
 @dataclass
@@ -55,13 +59,13 @@ class Serving:
     redis_url: str
     log_file: Path
     settings: dict[str, str] = field(default_factory=dict)
-    impatient: bool = False
+    patch: str = ""
     port: int = 0
 
     def __enter__(self) -> Self:
         with self.log_file.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", IMPATIENT] if self.impatient else COMMAND,
+                [sys.executable, "-c", PATCHED.format(patch=self.patch)] if self.patch else COMMAND,
                 env=environment(self.redis_url, **self.settings),
                 stdout=log,
                 stderr=log,
