@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 import click
 
 from consumer.ops import logs
-from consumer.settings import ConfigurationError
+from consumer.settings import ConfigurationError, load
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from consumer.settings import Settings
+
+OWN = ("serve_listen", "serve_token", "shutdown_seconds", "log_level")
 
 
 @click.command("serve")
@@ -29,6 +31,8 @@ def serve(settings: Callable[[], Settings]) -> int:
         if package == "consumer":
             raise
         raise ConfigurationError(f"{package} is not installed: install sms-optout[serve]") from None
-    loaded = settings()
+    own = load()
+    # The Redis may be that of the stack that `optout dev` runs; where and to whom we answer is never for that to say.
+    loaded = settings().model_copy(update={name: getattr(own, name) for name in OWN})
     logs.configure(loaded.log_level)
     return answer(loaded)

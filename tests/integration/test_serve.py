@@ -13,6 +13,7 @@ import pytest
 import redis
 
 from consumer.domain.events import Action
+from consumer.embedded import running
 from consumer.serve.operations import MANY_BYTES, SINGLE_BYTES
 from consumer.serve.questions import MOST_READ
 from tests.docs.documents import block_with
@@ -412,6 +413,24 @@ def test_settings_of_redis_are_needed() -> None:
     assert refused("none")[0] == 2
     code, said = refused("http://somewhere")
     assert (code, "OPTOUT_REDIS_URL cannot be understood" in said) == (2, True)
+
+
+def test_the_stack_that_dev_runs_is_asked_and_no_more(redis_server: str) -> None:
+    """Where no Redis is set that of `optout dev` is asked; where it listens stays what the environment says."""
+    with running.announced() as announce:
+        announce({"OPTOUT_REDIS_URL": redis_server})
+        done = subprocess.run(
+            COMMAND,
+            env=environment("none", OPTOUT_SERVE_LISTEN="0.0.0.0:0"),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 2
+    asking, refusal = done.stderr.splitlines()
+    assert asking.startswith("(asking the stack that `optout dev` runs here")
+    assert "other machines can ask at 0.0.0.0" in refusal
 
 
 # What is seen of it
