@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
+import json
+import os
+import socket
+import subprocess
+import sys
 from typing import Protocol, Self
 
+from consumer.embedded.process import end
+from consumer.embedded.redis_server import HOST
 from consumer.guard import AsyncGuard, Guard
 from tests.parts import available
 from tests.parts.javascript_guard import JavaScriptGuard
+from tests.parts.ports import free_ports
+from tests.parts.system import wait_for
 
 LIMIT_S = 20.0
 TIMEOUT_S = 1.0
 CATCH_UP_S = 20.0
+STATUS = {"ALLOWED": 200, "SUPPRESSED": 403, "UNKNOWN": 503}
 
 
 class Asker(Protocol):
@@ -86,6 +97,47 @@ class JavaScript:
 
     def __exit__(self, *_: object) -> None:
         self._guard.close()
+
+
+class Http:
+    """`optout serve`, asked over one connection that is kept."""
+
+    def __init__(self, url: str, buckets: int) -> None:
+        (self._port,) = free_ports(1)
+        settings = {
+            "OPTOUT_REDIS_URL": url,
+            "OPTOUT_BUCKETS": str(buckets),
+            "OPTOUT_REDIS_TIMEOUT": str(TIMEOUT_S),
+            "OPTOUT_MAX_STALENESS": str(LIMIT_S),
+            "OPTOUT_SERVE_LISTEN": str(self._port),
+            "OPTOUT_LOG_LEVEL": "error",
+        }
+        others = {name: value for name, value in os.environ.items() if not name.startswith("OPTOUT_")}
+        self._process = subprocess.Popen([sys.executable, "-m", "consumer", "serve"], env=others | settings)
+        self._connection = http.client.HTTPConnection(HOST, self._port, timeout=30)
+
+    def ask(self, location: str, number: str) -> tuple[str, str]:
+        body = json.dumps({"location_id": location, "number": number})
+        self._connection.request("POST", "/v1/verdict", body, {"Content-Type": "application/json"})
+        with self._connection.getresponse() as response:
+            said = json.loads(response.read())
+        assert response.status == STATUS[said["verdict"]], response.status
+        return said["verdict"], said["reason"] or ""
+
+    def __enter__(self) -> Self:
+        wait_for("it listens", self._listens)
+        return self
+
+    def _listens(self) -> bool:
+        try:
+            socket.create_connection((HOST, self._port), 1).close()
+        except OSError:
+            return False
+        return True
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+        end([self._process], 10.0)
 
 
 class Fresh:

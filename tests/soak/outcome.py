@@ -98,7 +98,7 @@ def judge(seen: Evidence, planned: Sequence[Fault], duration: float) -> Outcome:
     outcome.problems += [f"doubled: {one}" for one in records.doubled[:SHOWN]]
     outcome.problems += checker.judge_claims(seen.claims)[:SHOWN]
     outcome.problems += [_wrong(one, seen) for one in wrong[:SHOWN]]
-    outcome.problems += seen.breaker.failures
+    outcome.problems += [*seen.probes.failures, *seen.breaker.failures]
     outcome.problems += _short(outcome, happened, planned, duration)
     outcome.problems += [
         f"a worker ended with code {end.code}: {end.sentence} ({end.log})"

@@ -44,11 +44,13 @@ class Probes:
             ("fresh connection", LIMIT_S, partial(askers.Fresh, url, buckets)),
             (askers.CATCH_UP, 0.0, partial(askers.Python, url, buckets, LIMIT_S, askers.CATCH_UP_S)),
             ("asyncio", LIMIT_S, partial(askers.Asyncio, url, buckets)),
+            ("http", LIMIT_S, partial(askers.Http, url, buckets)),
             ("javascript", LIMIT_S, partial(askers.JavaScript, url, buckets)),
         ]
         self._threads = [threading.Thread(target=self._ask, args=kind, name=kind[0], daemon=True) for kind in kinds]
         self._threads.append(threading.Thread(target=self._queue, name="queue", daemon=True))
         self.verdicts: list[Probe] = []
+        self.failures: list[str] = []
         self.held_across_stop = 0
         self.sent = 0
         self.withheld = 0
@@ -65,9 +67,12 @@ class Probes:
 
     def _ask(self, name: str, limit: float | None, make: Callable[[], Asker]) -> None:
         chance = random.Random(f"{self._seed}/{name}")
-        with make() as asker:
-            while not self._stop.wait(PAUSE_S):
-                self._probe(asker, name, limit, self._somebody(chance))
+        try:
+            with make() as asker:
+                while not self._stop.wait(PAUSE_S):
+                    self._probe(asker, name, limit, self._somebody(chance))
+        except Exception as problem:  # noqa: BLE001 - whatever it is, a way to ask has ended
+            self.failures.append(f"the guard '{name}' ended: {type(problem).__name__}: {problem}")
 
     def _somebody(self, chance: random.Random) -> Subscription:
         recent = list(self._traffic.recent)
