@@ -7,7 +7,7 @@ that is answered by what came back for each; or a number of seconds to wait.
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +18,15 @@ from consumer.guard.question import next_word
 from consumer.guard.verdict import Unknown, Verdict, VerdictKind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from consumer.guard.answer import Rules, Standing
     from consumer.guard.question import Call
     from consumer.nodes import Keyed
 
 Steps = Generator["Sequence[Keyed] | float", "Sequence[Any]", list[Verdict]]
+Doubted = Callable[[str, Unknown], None]
+"""Hears of the key of a bucket whose server is doubted, and why."""
 
 LOOK_AGAIN_S = 0.05
 """Seconds between two looks whether a bucket has caught up."""
@@ -37,12 +39,12 @@ def check(
     count: int,
     rules: Rules,
     catch_up: float | None,
-    doubted: Callable[[str], None],
+    doubted: Doubted,
 ) -> Steps:
     """Ask, and return `count` verdicts, each in its place.
 
     With `catch_up` the answer is given once the view holds all that inbound held when it was first asked, or after so
-    many seconds. `doubted` is told the key of a bucket that nobody vouches for on the server that answered.
+    many seconds.
     """
     verdicts: list[Verdict] = [_NOTHING] * count
     asked_at = [_AskedAt() for _ in calls]
@@ -56,12 +58,12 @@ def check(
             answers = yield from _asked([calls[i] for i in some])
             for i, answer in zip(some, answers, strict=True):
                 if isinstance(answer, Unknown):
+                    _doubt(calls[i], answer, doubted)
                     found: Sequence[Verdict] = [Verdict(VerdictKind.UNKNOWN, answer)] * len(calls[i].places)
                 else:
                     standing = rules.standing(answer)
                     found = rules.verdicts(answer, standing)
-                    if standing.reason is Unknown.OTHER_SERVER:
-                        doubted(calls[i].keys[0])
+                    _doubt(calls[i], standing.reason, doubted)
                     if catch_up is not None and not asked_at[i].is_reached(standing):
                         behind.append(i)
                         found = _too_early(found) if last else found
@@ -72,15 +74,21 @@ def check(
         yield min(LOOK_AGAIN_S, max(0.0, until - time.monotonic()))
 
 
-def alone(call: Call, word: str, answer: Any, rules: Rules, doubted: Callable[[str], None]) -> Verdict:
+def alone(call: Call, word: str, answer: Any, rules: Rules, doubted: Doubted) -> Verdict:
     """Return the verdict for one number, of which no catching up is asked."""
     read = _read(call, word, answer)
     if isinstance(read, Unknown):
+        _doubt(call, read, doubted)
         return Verdict(VerdictKind.UNKNOWN, read)
     standing = rules.standing(read)
-    if standing.reason is Unknown.OTHER_SERVER:
-        doubted(call.keys[0])
+    _doubt(call, standing.reason, doubted)
     return rules.verdicts(read, standing)[0]
+
+
+def _doubt(call: Call, reason: Unknown | None, doubted: Doubted) -> None:
+    """Tell that another server is to be asked perhaps: nobody vouches for this one, or it is none of ours."""
+    if reason is Unknown.OTHER_SERVER or reason is Unknown.GARBLED:
+        doubted(call.keys[0], reason)
 
 
 def _put(verdicts: list[Verdict], places: Sequence[int], found: Sequence[Verdict]) -> None:

@@ -12,8 +12,8 @@ from redis import asyncio as aioredis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from consumer.guard.deadline import BOUNDED, BoundedConnection
 from consumer.nodes import OneNode, check_database, cluster_at, sentinel_at
+from consumer.nodes.deadline import BOUNDED, BoundedConnection
 
 if TYPE_CHECKING:
     from consumer.nodes import Node, Nodes
@@ -71,11 +71,10 @@ class Connecting:
         client.connection_pool.make_connection()  # connects to nothing yet, but refuses options that do not exist
         return client
 
-    def async_client(self, node: Node) -> aioredis.Redis:
-        """Return an asynchronous client of a server. Its deadline is the asker's to keep."""
-        return aioredis.Redis.from_url(
+    def async_pool(self, node: Node) -> aioredis.ConnectionPool:
+        """Return how an asynchronous connection to a server is made. Its deadline is the asker's to keep."""
+        return aioredis.ConnectionPool.from_url(
             node.url,
-            max_connections=AT_ONCE,
             protocol=2,
             socket_timeout=self.timeout,
             socket_connect_timeout=self.connect_timeout or self.timeout,
