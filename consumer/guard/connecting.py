@@ -76,7 +76,7 @@ class Connecting:
         return aioredis.ConnectionPool.from_url(
             node.url,
             protocol=2,
-            socket_timeout=self.timeout,
+            socket_timeout=None,  # else redis-py sends by asyncio.wait_for, which before Python 3.12 swallows a cancel
             socket_connect_timeout=self.connect_timeout or self.timeout,
             retry=aioredis.retry.Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
         )
