@@ -20,7 +20,7 @@ class FakeRedis:
     """Accepts connections, and gives each to what it does at that time, in a thread."""
 
     def __init__(self, does: Callable[[socket.socket], None]) -> None:
-        self._does = does
+        self._does = self._at_first = does
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
         self._listener = socket.create_server((HOST, 0), backlog=256)
@@ -33,6 +33,10 @@ class FakeRedis:
         """Do something else from now on. Connections that are open are cut."""
         self._does = does
         self.cut()
+
+    def heal(self) -> None:
+        """Do again what it did at first."""
+        self.turn(self._at_first)
 
     def cut(self) -> None:
         """Cut every connection."""

@@ -120,11 +120,12 @@ def test_one_round_trip_asks_all(own_redis: MakeRedis, make_guard: MakeGuard) ->
 
 def test_what_is_no_number_is_named_by_its_place(guard: AnyGuard, owner: Owner) -> None:
     """NotANumber tells which of several it is, without showing it."""
-    for ask in (
+    asks: list[Callable[[], list[Verdict]]] = [
         lambda: guard.check_many(HERE, [FINE, "555-01x3"]),
         lambda: guard.check_each([(HERE, FINE), (THERE, "555-01x3")]),
         lambda: guard.check_many(HERE, [FINE, "555-01x3", *[FINE] * 20]),
-    ):
+    ]
+    for ask in asks:
         with pytest.raises(NotANumber, match="number 2 of ") as raised:
             ask()
         assert "01x3" not in str(raised.value)
