@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 import redis
@@ -24,6 +24,19 @@ MOST_THREADS = 10_000
 """Connections of a guard at most: one for each thread that asks at the same time."""
 AT_ONCE = 50
 """Connections of an asynchronous guard at most; whoever finds none free waits, within the timeout."""
+
+
+class PromptTLSConnection(aioredis.SSLConnection):
+    """An asynchronous connection over TLS that is closed without a farewell.
+
+    asyncio waits half a minute for the other side's; for as long each connection to a server that hangs would be open.
+    """
+
+    async def disconnect(self, *arguments: Any, **options: Any) -> None:
+        """Close it."""
+        if self._writer is not None:
+            self._writer.transport.abort()
+        await super().disconnect(*arguments, **options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +86,13 @@ class Connecting:
 
     def async_pool(self, node: Node) -> aioredis.ConnectionPool:
         """Return how an asynchronous connection to a server is made. Its deadline is the asker's to keep."""
-        return aioredis.ConnectionPool.from_url(
+        pool = aioredis.ConnectionPool.from_url(
             node.url,
             protocol=2,
             socket_timeout=None,  # else redis-py sends by asyncio.wait_for, which before Python 3.12 swallows a cancel
             socket_connect_timeout=self.connect_timeout or self.timeout,
             retry=aioredis.retry.Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
         )
+        if pool.connection_class is aioredis.SSLConnection:
+            pool.connection_class = PromptTLSConnection
+        return pool

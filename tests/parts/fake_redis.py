@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Iterator
 
 HOST = "127.0.0.1"
@@ -17,16 +18,16 @@ GREETINGS = {b"AUTH", b"CLIENT", b"SELECT", b"HELLO", b"PING"}
 
 
 class FakeRedis:
-    """Accepts connections, and gives each to what it does at that time, in a thread."""
+    """Accepts connections, over TLS if it is told how, and gives each to what it does at that time, in a thread."""
 
-    def __init__(self, does: Callable[[socket.socket], None]) -> None:
+    def __init__(self, does: Callable[[socket.socket], None], tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
         self._does = self._at_first = does
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
         self._listener = socket.create_server((HOST, 0), backlog=256)
         self.port: int = self._listener.getsockname()[1]
-        self.url = f"redis://{HOST}:{self.port}/0"
-        self.accepted = 0
+        self.url = f"{'redis' if tls is None else 'rediss'}://{HOST}:{self.port}/0"
         threading.Thread(target=self._accept, daemon=True).start()
 
     def turn(self, does: Callable[[socket.socket], None]) -> None:
@@ -52,7 +53,6 @@ class FakeRedis:
                 end, _ = self._listener.accept()
             except OSError:  # closed
                 return
-            self.accepted += 1
             with self._lock:
                 self._open.add(end)
             threading.Thread(target=self._serve, args=(end,), daemon=True).start()
@@ -60,7 +60,11 @@ class FakeRedis:
     def _serve(self, end: socket.socket) -> None:
         end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with end, suppress(OSError):
-            self._does(end)
+            if self._tls is None:
+                self._does(end)
+            else:
+                with self._tls.wrap_socket(end, server_side=True) as inner:
+                    self._does(inner)
         with self._lock:
             self._open.discard(end)
 
@@ -94,7 +98,7 @@ def counting(port: int, turns: list[int]) -> Callable[[socket.socket], None]:
         with socket.create_connection((HOST, port)) as far:
             while True:
                 for source in select.select([near, far], [], [])[0]:
-                    data = source.recv(1 << 20)
+                    data = source.recv(1 << 20)  # more than a record of TLS: nothing stays behind unseen
                     if not data:
                         return
                     if source is near and answered:
