@@ -77,7 +77,8 @@ class ClusterNodes:
         if isinstance(error, AuthenticationError):
             return False
         if isinstance(error, redis.ConnectionError | redis.TimeoutError | OSError):
-            self._away[node] = redis.TimeoutError if isinstance(error, redis.TimeoutError) else redis.ConnectionError
+            timed_out = isinstance(error, redis.TimeoutError | TimeoutError)
+            self._away[node] = redis.TimeoutError if timed_out else redis.ConnectionError
             self._look()
         elif isinstance(error, ClusterDownError):
             self._look()
