@@ -9,12 +9,15 @@ import random
 import signal
 import threading
 import time
+from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from redis.asyncio import Connection as AsyncConnection
 
 from consumer.domain.events import Action
 from consumer.guard import AsyncGuard, Guard, Unknown, VerdictKind
+from consumer.nodes.deadline import BoundedConnection
 from tests.parts.fake_redis import FakeRedis, commands, verdict
 from tests.parts.view import ALLOWED, BUCKETS, FINE, HERE, STOPPED, SUPPRESSED, THERE, said, unknown
 
@@ -148,6 +151,28 @@ def test_interrupted_questions_leave_no_answer_behind(
     assert interrupted > 50
 
 
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_question_that_was_sent_and_not_read(guard: AnyGuard, halves: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exception between sending and reading ends the question, and the next one is answered as if nothing were."""
+    kind = BoundedConnection if isinstance(guard, Guard) else AsyncConnection
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt if isinstance(guard, Guard) else asyncio.CancelledError
+
+    asks: list[Callable[[], object]] = [
+        lambda: guard.check(HERE, NUMBERS[0]),
+        lambda: guard.check_each([(HERE, NUMBERS[0]), (THERE, NUMBERS[0])]),
+    ]
+    for ask in asks:
+        ask()
+        with monkeypatch.context() as patched:
+            patched.setattr(kind, "read_response", interrupted)
+            with pytest.raises((KeyboardInterrupt, CancelledError)):
+                ask()
+        assert guard.check(HERE, NUMBERS[1]).kind is right(HERE, NUMBERS[1])
+        assert guard.check(HERE, NUMBERS[2]).kind is right(HERE, NUMBERS[2])
+
+
 def test_a_connection_that_is_one_answer_late_is_dropped(make_guard: MakeGuard) -> None:
     """A connection over which an answer too many came gives nobody another's, and is used for no third question."""
 
@@ -165,8 +190,8 @@ def test_a_connection_that_is_one_answer_late_is_dropped(make_guard: MakeGuard) 
 # Forks
 
 
-def in_child(asks: Callable[[], object]) -> Any:
-    """Return what a call returns in a forked process."""
+def in_child(asks: Callable[[], object]) -> Callable[[], Any]:
+    """Begin a call in a forked process; return what waits for it and tells what it returned."""
     context = multiprocessing.get_context("fork")
     near, far = context.Pipe()
 
@@ -175,10 +200,14 @@ def in_child(asks: Callable[[], object]) -> Any:
 
     child = context.Process(target=run, args=(far,))
     child.start()
-    assert near.poll(20), "the child does not answer"
-    found = near.recv()
-    child.join()
-    return found
+
+    def told() -> Any:
+        assert near.poll(20), "the child does not answer"
+        found = near.recv()
+        child.join()
+        return found
+
+    return told
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork.*:DeprecationWarning")
@@ -191,13 +220,18 @@ def test_a_forked_process_asks_by_itself(redis_url: str, halves: Owner) -> None:
             many = guard.check_each([(THERE, number) for number in NUMBERS])
             return [*found, [one.kind for one in many] == [right(THERE, number) for number in NUMBERS]]
 
+        assert all(ask())  # leaves a connection behind, which each of the others finds
+        children = [in_child(ask) for _ in range(3)]
         assert all(ask())
+        assert all(all(told()) for told in children)
+        # And while threads are asking, whose locks and connections are in use at that moment.
         answers: list[list[bool]] = []
-        beside = threading.Thread(target=lambda: answers.extend(ask() for _ in range(20)))
-        beside.start()
-        for _ in range(3):
-            assert all(in_child(ask))
-        beside.join()
+        beside = [threading.Thread(target=lambda: answers.extend(ask() for _ in range(5))) for _ in range(4)]
+        for thread in beside:
+            thread.start()
+        assert all(in_child(ask)())
+        for thread in beside:
+            thread.join()
         assert all(map(all, answers))
 
 
@@ -212,7 +246,7 @@ def test_a_forked_process_has_its_own_event_loop(redis_url: str, halves: Owner) 
         return all(found)
 
     assert asyncio.run(ask())
-    assert in_child(lambda: asyncio.run(ask()))
+    assert in_child(lambda: asyncio.run(ask()))()
     assert asyncio.run(ask())
 
 
