@@ -99,6 +99,8 @@ class AsyncGuard(Questions):
         """Close the connections of this event loop. A question opens them anew."""
         for line in self._lines.pop(asyncio.get_running_loop(), {}).values():
             await line.close()
+        for node in self._nodes.connected():  # by which the slots of a cluster are learned
+            node.client.close()
 
     async def __aenter__(self) -> Self:
         return self

@@ -12,7 +12,7 @@ from redis import asyncio as aioredis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from consumer.nodes import OneNode, check_database, cluster_at, sentinel_at
+from consumer.nodes import BadURL, OneNode, check_database, cluster_at, sentinel_at
 from consumer.nodes.deadline import BOUNDED, BoundedConnection
 
 if TYPE_CHECKING:
@@ -60,6 +60,16 @@ class Connecting:
 
     def nodes(self) -> Nodes:
         """Return the servers. They are connected to when first used. Raises ValueError for what is no URL of Redis."""
+        try:
+            return self._nodes()
+        except BadURL:
+            raise
+        except (ValueError, TypeError, UnicodeError):  # these quote it
+            raise BadURL(
+                "the URL is none of a Redis: write redis://user:password@host:port/0, special characters percent-encoded"
+            ) from None
+
+    def _nodes(self) -> Nodes:
         if self.mode == "cluster":
             return cluster_at(self.url, self._client)
         if self.mode == "sentinel":

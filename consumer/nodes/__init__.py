@@ -12,10 +12,11 @@ import redis
 from consumer.nodes.asking import Command, Keyed, ask, by_client
 from consumer.nodes.cluster import ClusterNodes, cluster_at
 from consumer.nodes.deadline import deadline
-from consumer.nodes.node import Node, Nodes, OneNode, WrongMode, check_database
+from consumer.nodes.node import BadURL, Node, Nodes, OneNode, WrongMode, check_database
 from consumer.nodes.sentinel import SentinelNodes, sentinel_at
 
 __all__ = [
+    "BadURL",
     "ClusterNodes",
     "Command",
     "Keyed",

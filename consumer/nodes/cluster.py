@@ -14,7 +14,7 @@ from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 from redis.exceptions import AuthenticationError, ClusterDownError, MovedError
 
 from consumer.nodes.deadline import deadline, left
-from consumer.nodes.node import MEND_EVERY, Node, WrongMode, at_address
+from consumer.nodes.node import MEND_EVERY, BadURL, Node, WrongMode, at_address
 from consumer.nodes.turn import Turn
 
 if TYPE_CHECKING:
@@ -202,7 +202,7 @@ def cluster_at(url: str, connect: Connect) -> ClusterNodes:
     """
     first = connect(url).connection_pool.connection_kwargs
     if "path" in first or first.get("db"):
-        raise ValueError("a cluster is reached by host and port, and has no databases")
+        raise BadURL("a cluster is reached by host and port, and has no databases")
 
     def node_at(host: str, port: int) -> Node:
         own = at_address(url, host, port)

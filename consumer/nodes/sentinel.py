@@ -11,7 +11,7 @@ from redis.exceptions import AuthenticationError, MasterDownError, NoPermissionE
 from redis.sentinel import MasterNotFoundError
 
 from consumer.nodes.deadline import deadline, left
-from consumer.nodes.node import MEND_EVERY, Node, WrongMode, at_address
+from consumer.nodes.node import MEND_EVERY, BadURL, Node, WrongMode, at_address
 from consumer.nodes.turn import Turn
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class SentinelNodes:
         sentinels = list(self._sentinels)
         for asked, sentinel in enumerate(sentinels):
             try:
-                with deadline(left() / (len(sentinels) - asked)):
+                with deadline(left() / (len(sentinels) - asked)), sentinel:  # closed then: it is asked rarely
                     address = _primary(sentinel.sentinel_master(self._service))
             except Exception as problem:  # noqa: BLE001 - what is no Sentinel is not to be trusted with a kind of error
                 problems.append(_said(problem))
@@ -148,7 +148,7 @@ def sentinel_at(url: str, service: str, connect: Connect, *, sentinel_url: str =
     parts = urlsplit(url)
     addresses = [_address(text) for text in parts.netloc.rpartition("@")[2].split(",")]
     if parts.scheme == "unix" or not service.strip():
-        raise ValueError("Sentinels are reached by host and port, and watch over a service that has a name")
+        raise BadURL("Sentinels are reached by host and port, and watch over a service that has a name")
     own = sentinel_url or f"{parts.scheme}://sentinel"
     connect(at_address(url, "sentinel", DEFAULT_PORT))  # refuses what the URL says of the primary, before it is needed
     sentinels = [connect(at_address(own, host, port)) for host, port in addresses]
@@ -158,5 +158,5 @@ def sentinel_at(url: str, service: str, connect: Connect, *, sentinel_url: str =
 def _address(text: str) -> tuple[str, int]:
     parts = urlsplit(f"redis://{text}")
     if not parts.hostname:
-        raise ValueError("a Sentinel is named as host:port")
+        raise BadURL("a Sentinel is named as host:port")
     return parts.hostname, parts.port or DEFAULT_PORT

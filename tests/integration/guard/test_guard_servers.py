@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from typing import TYPE_CHECKING
 
 import pytest
@@ -117,6 +118,29 @@ def test_a_database_without_a_number_is_refused(make_guard: MakeGuard, url: str)
     """A database that is named wrongly is not quietly number 0."""
     with pytest.raises(ValueError, match="database is named by its number"):
         make_guard(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://someone:hun/ter2@localhost:6379/0",
+        "redis://:hun[ter2@localhost",
+        "redis://localhost/0?hunter2=1",
+        "redis://localhost:hunter2/0",
+        "http://hunter2@localhost",
+        "hunter2",
+    ],
+)
+@pytest.mark.parametrize("mode", ["standalone", "cluster", "sentinel"])
+def test_what_is_no_url_is_not_quoted(make_guard: MakeGuard, url: str, mode: str) -> None:
+    """A URL that cannot be understood is refused in a sentence that holds nothing of it: it could be a password."""
+    with pytest.raises(ValueError, match=r"URL|host|Sentinel|database") as raised:
+        make_guard(url, mode=mode, service="any")
+    told = "".join(traceback.format_exception(raised.value))
+    assert "hunter2" not in str(raised.value)
+    assert "ter2" not in told.rpartition("Error: ")[2]
+    assert "During handling" not in told
+    assert "cause" not in told
 
 
 @pytest.mark.parametrize("how", ["stop", "kill"])
