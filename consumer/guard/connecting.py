@@ -66,7 +66,7 @@ class Connecting:
             raise
         except (ValueError, TypeError, UnicodeError):  # these quote it
             raise BadURL(
-                "the URL is none of a Redis: write redis://user:password@host:port/0, special characters percent-encoded"
+                "the URL is none of a Redis: write redis://user:password@host:port/0, and encode special characters"
             ) from None
 
     def _nodes(self) -> Nodes:
