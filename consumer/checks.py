@@ -72,7 +72,8 @@ def _redis_faults(settings: Settings) -> list[str]:
     except WrongMode as problem:
         return [str(problem)]
     except (redis.RedisError, OSError) as problem:
-        return [_unreachable("Redis", problem)]
+        sentinel = settings.redis_mode == "sentinel"
+        return [_unnamed(settings, problem) if sentinel else _unreachable("Redis", problem)]
     faults: list[str] = []
     for server in servers:
         name = f"Redis {server.name}" if cluster else "Redis"
@@ -92,9 +93,21 @@ def _unreachable(name: str, problem: Exception) -> str:
     return f"{name} cannot be reached ({said}): is it running, and is OPTOUT_REDIS_URL right?"
 
 
+def _unnamed(settings: Settings, problem: Exception) -> str:
+    said = unavailable(problem)
+    if isinstance(said, ViewRefused):
+        return "the Sentinels refuse our user or password: see OPTOUT_REDIS_SENTINEL_URL"
+    return (
+        f"no Sentinel names a primary of {settings.redis_service} ({said}): do they run, and it, and is "
+        "OPTOUT_REDIS_URL right?"
+    )
+
+
 def _server_faults(name: str, info: Mapping[str, Any], settings: Settings) -> list[str]:
     if info.get("cluster_enabled") and settings.redis_mode != "cluster":
         return ["this Redis is a node of a cluster: set OPTOUT_REDIS_MODE to cluster"]
+    if "sentinel" in (info.get("redis_mode"), info.get("server_mode")):
+        return ["OPTOUT_REDIS_URL names a Sentinel: set OPTOUT_REDIS_MODE to sentinel"]
     faults = []
     version = str(info["redis_version"])
     if int(version.split(".", maxsplit=1)[0]) < OLDEST_REDIS:

@@ -122,6 +122,11 @@ def check(location: str, numbers: tuple[str, ...], as_json: bool) -> int:  # noq
     settings = commandline.settings()
     verdicts = guarding.guard(settings).check_many(location, numbers)
     if any(verdict.reason is Unknown.WRONG_MODE for verdict in verdicts):
+        if settings.redis_mode == "sentinel":
+            raise ConfigurationError(
+                "OPTOUT_REDIS_MODE is sentinel, and OPTOUT_REDIS_URL names no Sentinels, or none that know the service "
+                f"{settings.redis_service}: `optout check-config` says which"
+            )
         other = "cluster" if settings.redis_mode == "standalone" else "standalone"
         raise ConfigurationError(f"OPTOUT_REDIS_MODE is {settings.redis_mode}, and this Redis wants {other}")
     for number, verdict in zip(numbers, verdicts, strict=True):

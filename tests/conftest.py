@@ -11,9 +11,10 @@ from tests.parts import available, selection
 from tests.parts.kafka import Kafka, KafkaCluster
 from tests.parts.redis import flush, require_empty
 from tests.parts.redis_cluster import RedisCluster
+from tests.parts.sentinels import Sentinels
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Mapping
+    from collections.abc import Callable, Generator, Iterator, Mapping
 
     from xdist.workermanage import WorkerController
 
@@ -111,6 +112,18 @@ def redis_cluster(redis_kind: str, tmp_path_factory: pytest.TempPathFactory) -> 
         available.redis_executable(redis_kind), tmp_path_factory.mktemp(f"cluster-{redis_kind}")
     ) as cluster:
         yield cluster
+
+
+@pytest.fixture
+def make_sentinels(redis_kind: str, tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Callable[..., Sentinels]]":
+    """Make a primary with a replica, and Sentinels that watch over them, for a test to break."""
+    with ExitStack() as made:
+
+        def make(*, password: str = "") -> Sentinels:
+            executable, folder = available.redis_executable(redis_kind), tmp_path_factory.mktemp("sentinels")
+            return made.enter_context(Sentinels(executable, folder, password=password))
+
+        yield make
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

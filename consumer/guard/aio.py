@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Any, Self
-from weakref import WeakKeyDictionary
 
 from redis.exceptions import NoScriptError, RedisError, TryAgainError
 
@@ -15,12 +15,13 @@ from consumer.guard.connecting import AT_ONCE, Connecting
 from consumer.guard.guard import DEFAULT_MAX_STALENESS, Questions
 from consumer.guard.lines import AsyncLine
 from consumer.guard.question import next_word
-from consumer.guard.verdict import NotAllowed, VerdictKind
+from consumer.guard.verdict import NotAllowed, Unknown, VerdictKind
+from consumer.nodes import deadline
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from consumer.guard.checking import Steps
+    from consumer.guard.checking import Checked, Steps
     from consumer.guard.connecting import Mode
     from consumer.guard.question import Call
     from consumer.guard.verdict import Verdict
@@ -46,7 +47,7 @@ class AsyncGuard(Questions):
         self._connecting = connecting
         self._nodes = connecting.nodes()
         self._timeout = connecting.timeout
-        self._lines: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Node, AsyncLine]] = WeakKeyDictionary()
+        self._lines: dict[asyncio.AbstractEventLoop, dict[Node, AsyncLine]] = {}
 
     @classmethod
     def from_url(
@@ -71,9 +72,15 @@ class AsyncGuard(Questions):
     ) -> Verdict:
         """Return the verdict for one patient: as Guard.check. Raises NotANumber and ValueError."""
         (call,) = self._of_location(location_id, [number], why=why)
-        if catch_up is None and (verdict := await self._alone(call)) is not None:
-            return verdict
-        return (await self._answered([call], 1, catch_up))[0]
+        if catch_up is not None:
+            return (await self._answered([call], 1, catch_up))[0]
+        began = time.perf_counter()
+        until = self._until()  # one for all of it, also where a server has to be asked twice
+        verdict = await self._alone(call, until)
+        if verdict is None:
+            return (await self._answered([call], 1, None, until))[0]
+        self.tally.checked(time.perf_counter() - began, ((verdict.kind, verdict.reason, 1),))
+        return verdict
 
     async def check_many(
         self, location_id: str, numbers: Sequence[str], *, why: bool = False, catch_up: float | None = None
@@ -96,14 +103,17 @@ class AsyncGuard(Questions):
 
     async def claim_confirmation(self, location_id: str, number: str, event_id: str) -> Verdict:
         """Return ALLOWED if this confirmation may be sent, once: as Guard.claim_confirmation."""
-        return (await self._run(claim(self._of_confirmation(location_id, number, event_id), self._rules)))[0]
+        asked = self._of_confirmation(location_id, number, event_id)
+        (verdict,) = (await self._run(claim(asked, self._rules, self._doubted))).verdicts
+        self.tally.claimed(verdict.kind, verdict.reason)
+        return verdict
 
     async def aclose(self) -> None:
         """Close the connections of this event loop. A question opens them anew."""
         for line in self._lines.pop(asyncio.get_running_loop(), {}).values():
             await line.close()
-            await line.client.aclose()
-            await line.client.connection_pool.disconnect()
+        for node in self._nodes.connected():  # by which the slots of a cluster are learned
+            node.client.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -111,10 +121,15 @@ class AsyncGuard(Questions):
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
-    async def _answered(self, calls: Sequence[Call], count: int, catch_up: float | None) -> list[Verdict]:
-        return await self._run(check(calls, count, self._rules, catch_up, self._doubted))
+    async def _answered(
+        self, calls: Sequence[Call], count: int, catch_up: float | None, until: float | None = None
+    ) -> list[Verdict]:
+        began = time.perf_counter()
+        found = await self._run(check(calls, count, self._rules, catch_up, self._doubted), until)
+        self.tally.checked(time.perf_counter() - began, found.told)
+        return found.verdicts
 
-    async def _run(self, steps: Steps) -> list[Verdict]:
+    async def _run(self, steps: Steps, until: float | None = None) -> Checked:
         answers: Any = None
         while True:
             try:
@@ -125,12 +140,14 @@ class AsyncGuard(Questions):
                 await asyncio.sleep(wanted)
                 answers = ()
             else:
-                answers = await self._asked(wanted)
+                answers = await self._asked(wanted, until or self._until())
 
-    async def _asked(self, commands: Sequence[Keyed]) -> list[Any]:
+    def _until(self) -> float:
+        return asyncio.get_running_loop().time() + self._timeout
+
+    async def _asked(self, commands: Sequence[Keyed], until: float) -> list[Any]:
         """Return what came back for each command: from all servers at the same time, each once."""
         answers: list[Any] = [None] * len(commands)
-        until = asyncio.get_running_loop().time() + self._timeout
         left = list(range(len(commands)))
         for _ in range(2):
             left = await self._ask(commands, left, answers, until)
@@ -159,31 +176,29 @@ class AsyncGuard(Questions):
         return moved
 
     async def _serving(self, key: str, until: float) -> Node:
-        """Return who serves a key, where that is to be learned first: a thread asks, and may take longer than we do."""
+        """Return who serves a key, where that is to be learned first, by a thread that keeps our deadline."""
         async with asyncio.timeout_at(until):
-            return await asyncio.to_thread(self._nodes.serving, key)
+            return await asyncio.to_thread(self._serving_within, key, until - asyncio.get_running_loop().time())
+
+    def _serving_within(self, key: str, seconds: float) -> Node:
+        with deadline(seconds):
+            return self._nodes.serving(key)
 
     async def _sent(self, node: Node, commands: Sequence[Command], until: float) -> list[Any]:
         try:
-            line = self._line(node)
             async with asyncio.timeout_at(until):
-                if len(commands) == 1:
-                    return [await line.ask(commands[0])]
-                async with line.free, line.client.pipeline(transaction=False) as pipeline:
-                    for command in commands:
-                        pipeline.execute_command(*command)
-                    return await pipeline.execute(raise_on_error=False)
+                return await self._line(node).ask_all(commands)
         except Exception as error:  # noqa: BLE001 - a client that trips over an answer must not end the sender
             return [error] * len(commands)
 
-    async def _alone(self, call: Call) -> Verdict | None:
+    async def _alone(self, call: Call, until: float) -> Verdict | None:
         """Return the verdict where it can be had by the shortest way; None where more has to be asked."""
         node = self._nodes.known(call.keys[0])
         if node is None:
             return None
         word = next_word()
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout_at(until):
                 answer = await self._line(node).ask(call.command(word)[1])
         except NoScriptError:
             return None
@@ -194,12 +209,22 @@ class AsyncGuard(Questions):
         return alone(call, word, answer, self._rules, self._doubted)
 
     def _line(self, node: Node) -> AsyncLine:
-        lines = self._lines.setdefault(asyncio.get_running_loop(), {})
-        if node not in lines:
-            lines[node] = AsyncLine(self._connecting.async_client(node), AT_ONCE)
-        return lines[node]
+        loop = asyncio.get_running_loop()
+        lines = self._lines.get(loop)
+        if lines is None:
+            for other in list(self._lines):  # connections hold on to their loop: nothing else would let them go
+                if other.is_closed():
+                    self._lines.pop(other, None)
+            lines = self._lines[loop] = {}
+        line = lines.get(node)
+        if line is None:
+            line = lines[node] = AsyncLine(self._connecting.async_pool(node), AT_ONCE)
+        return line
 
-    def _doubted(self, key: str) -> None:
+    def _doubted(self, key: str, reason: Unknown) -> None:
         node = self._nodes.known(key)
-        if node is not None:
-            self._nodes.doubted(node)
+        if node is None:
+            return
+        self._nodes.doubted(node)
+        if reason is Unknown.GARBLED:  # what was left on a connection would be the next one's answer for ever
+            self._line(node).forget()

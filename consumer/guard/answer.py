@@ -6,6 +6,7 @@ rolled back by a failover or restored from a backup knows nothing until its buck
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
 
 LONGEST_WINDOW = 4 * 3600
 """Seconds that a maintenance window lasts at most from any moment on; one that claims to is none."""
+_NUMBER = re.compile(r"-?[0-9]{1,4000}")
 _ANSWERS = {0, 1}
+_CERTIFICATE = re.compile(r"SSL.*CERTIFICATE")
+"""How OpenSSL names what is wrong with a certificate: the server's that we do not trust, or the one that it misses."""
 _REFUSALS = ("NOAUTH", "WRONGPASS", "NOPERM", "DB")
 
 
@@ -46,7 +50,9 @@ def taken_apart(answer: Any, word: str, count: int) -> Answer:
     """Return the parts of an answer about `count` numbers that was asked for under `word`. Raises Garbled."""
     try:
         said, run, replication, now, marked_run, marked_replication, fresh, opens, closes, members, records = answer
-        whole = len(members) == count and len(records) in (0, count) and {*members} <= _ANSWERS
+        whole = (
+            type(members) is list and len(members) == count and len(records) in (0, count) and {*members} <= _ANSWERS
+        )
     except (TypeError, ValueError):
         raise Garbled from None
     if not whole or _text(said) != word or not run or not replication or type(now) is not int:
@@ -62,6 +68,8 @@ def why(error: Exception) -> Unknown:
         return Unknown.TIMEOUT
     said = str(error)
     if isinstance(error, (AuthenticationError, NoPermissionError)) or said.partition(" ")[0] in _REFUSALS:
+        return Unknown.REFUSED
+    if isinstance(error, redis.ConnectionError) and _CERTIFICATE.search(said):
         return Unknown.REFUSED
     if "WRONGTYPE" in said:  # a key of the bucket is none of ours, and its owner will begin it anew
         return Unknown.UNVOUCHED
@@ -151,7 +159,5 @@ def _text(field: Any) -> str:
 
 def _number(field: bytes | str | None) -> int | None:
     """Return the number that a field of the marker holds; None for what nobody of ours has written there."""
-    try:
-        return None if field is None else int(field)
-    except (TypeError, ValueError):
-        return None
+    found = None if field is None else _NUMBER.fullmatch(_text(field))
+    return None if found is None else int(found[0])

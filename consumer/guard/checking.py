@@ -7,9 +7,10 @@ that is answered by what came back for each; or a number of seconds to wait.
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from itertools import chain
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from redis.exceptions import NoScriptError
 
@@ -18,13 +19,24 @@ from consumer.guard.question import next_word
 from consumer.guard.verdict import Unknown, Verdict, VerdictKind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from consumer.guard.answer import Rules, Standing
+    from consumer.guard.counts import Told
     from consumer.guard.question import Call
     from consumer.nodes import Keyed
 
-Steps = Generator["Sequence[Keyed] | float", "Sequence[Any]", list[Verdict]]
+
+class Checked(NamedTuple):
+    """The verdicts, and how many of them are alike, for who counts them."""
+
+    verdicts: list[Verdict]
+    told: Sequence[Told]
+
+
+Steps = Generator["Sequence[Keyed] | float", "Sequence[Any]", Checked]
+Doubted = Callable[[str, Unknown], None]
+"""Hears of the key of a bucket whose server is doubted, and why."""
 
 LOOK_AGAIN_S = 0.05
 """Seconds between two looks whether a bucket has caught up."""
@@ -37,14 +49,15 @@ def check(
     count: int,
     rules: Rules,
     catch_up: float | None,
-    doubted: Callable[[str], None],
+    doubted: Doubted,
 ) -> Steps:
     """Ask, and return `count` verdicts, each in its place.
 
     With `catch_up` the answer is given once the view holds all that inbound held when it was first asked, or after so
-    many seconds. `doubted` is told the key of a bucket that nobody vouches for on the server that answered.
+    many seconds.
     """
     verdicts: list[Verdict] = [_NOTHING] * count
+    told: list[Sequence[Told]] = [()] * len(calls)
     asked_at = [_AskedAt() for _ in calls]
     until = time.monotonic() + (catch_up or 0)
     left: Sequence[int] = range(len(calls))
@@ -56,31 +69,43 @@ def check(
             answers = yield from _asked([calls[i] for i in some])
             for i, answer in zip(some, answers, strict=True):
                 if isinstance(answer, Unknown):
+                    doubt(calls[i].keys[0], answer, doubted)
                     found: Sequence[Verdict] = [Verdict(VerdictKind.UNKNOWN, answer)] * len(calls[i].places)
                 else:
                     standing = rules.standing(answer)
                     found = rules.verdicts(answer, standing)
-                    if standing.reason is Unknown.OTHER_SERVER:
-                        doubted(calls[i].keys[0])
+                    doubt(calls[i].keys[0], standing.reason, doubted)
                     if catch_up is not None and not asked_at[i].is_reached(standing):
                         behind.append(i)
                         found = _too_early(found) if last else found
                 _put(verdicts, calls[i].places, found)
+                told[i] = _told(found, answer)
+            if len(answers) > 1 and all(answer is Unknown.TIMEOUT for answer in answers):
+                for i in left[start + ASKED_TOGETHER :]:  # else it would take another timeout for each round trip
+                    _put(verdicts, calls[i].places, [_TOO_LATE] * len(calls[i].places))
+                    told[i] = ((VerdictKind.UNKNOWN, Unknown.TIMEOUT, len(calls[i].places)),)
+                break
         if last or not behind:
-            return verdicts
+            return Checked(verdicts, list(chain.from_iterable(told)))
         left = behind
         yield min(LOOK_AGAIN_S, max(0.0, until - time.monotonic()))
 
 
-def alone(call: Call, word: str, answer: Any, rules: Rules, doubted: Callable[[str], None]) -> Verdict:
+def alone(call: Call, word: str, answer: Any, rules: Rules, doubted: Doubted) -> Verdict:
     """Return the verdict for one number, of which no catching up is asked."""
     read = _read(call, word, answer)
     if isinstance(read, Unknown):
+        doubt(call.keys[0], read, doubted)
         return Verdict(VerdictKind.UNKNOWN, read)
     standing = rules.standing(read)
-    if standing.reason is Unknown.OTHER_SERVER:
-        doubted(call.keys[0])
+    doubt(call.keys[0], standing.reason, doubted)
     return rules.verdicts(read, standing)[0]
+
+
+def doubt(key: str, reason: Unknown | None, doubted: Doubted) -> None:
+    """Tell that another server is to be asked perhaps: nobody vouches for this one, or it is none of ours."""
+    if reason is Unknown.OTHER_SERVER or reason is Unknown.GARBLED:
+        doubted(key, reason)
 
 
 def _put(verdicts: list[Verdict], places: Sequence[int], found: Sequence[Verdict]) -> None:
@@ -92,6 +117,21 @@ def _put(verdicts: list[Verdict], places: Sequence[int], found: Sequence[Verdict
 
 
 _NOTHING = Verdict(VerdictKind.UNKNOWN, Unknown.GARBLED)
+_TOO_LATE = Verdict(VerdictKind.UNKNOWN, Unknown.TIMEOUT)
+
+
+def _told(found: Sequence[Verdict], answer: Any) -> Sequence[Told]:
+    """Return how many verdicts of one answer are alike, without looking at each: those on who is no member are."""
+    if isinstance(answer, Unknown):
+        return ((VerdictKind.UNKNOWN, answer, len(found)),)
+    members = answer.members
+    others = members.count(0)
+    told = []
+    for verdict, times in ((1, len(members) - others), (0, others)):
+        if times:
+            one = found[members.index(verdict)]
+            told.append((one.kind, one.reason, times))
+    return told
 
 
 def _asked(calls: Sequence[Call]) -> Generator[Sequence[Keyed], Sequence[Any], list[Any]]:

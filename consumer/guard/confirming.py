@@ -14,12 +14,13 @@ from redis.exceptions import NoScriptError
 
 from consumer.domain.buckets import bucket_of, bucket_prefix, meta_key, passes_key, set_key
 from consumer.guard.answer import Garbled, taken_apart, why
+from consumer.guard.checking import Checked, doubt
 from consumer.guard.question import next_word, script
 from consumer.guard.verdict import Unknown, Verdict, VerdictKind
 
 if TYPE_CHECKING:
     from consumer.guard.answer import Rules
-    from consumer.guard.checking import Steps
+    from consumer.guard.checking import Doubted, Steps
     from consumer.nodes import Command
 
 CONFIRM = script("confirm")
@@ -43,10 +44,10 @@ def question(location_id: str, member: str, event_id: str, buckets: int, rules: 
 def command(asked: tuple[str, ...], word: str, *, with_source: bool = False) -> Command:
     """Return what to send: the only command of a guard that changes anything."""
     name, script = ("EVAL", CONFIRM.source) if with_source else ("EVALSHA", CONFIRM.digest)
-    return (name, script, 3, *asked[:3], word, *asked[3:])
+    return (name, script, "3", *asked[:3], word, *asked[3:])
 
 
-def claim(asked: tuple[str, ...], rules: Rules) -> Steps:
+def claim(asked: tuple[str, ...], rules: Rules, doubted: Doubted) -> Steps:
     """Ask, and return the one verdict: see `checking`, whose steps it takes.
 
     Where the answer is lost it is not known whether the pass was taken. To ask again is safe: it finds none then.
@@ -55,7 +56,9 @@ def claim(asked: tuple[str, ...], rules: Rules) -> Steps:
     (answer,) = yield [(asked[0], command(asked, word))]
     if isinstance(answer, NoScriptError):
         (answer,) = yield [(asked[0], command(asked, word, with_source=True))]
-    return [verdict(answer, word, rules)]
+    found = verdict(answer, word, rules)
+    doubt(asked[0], found.reason, doubted)
+    return Checked([found], [(found.kind, found.reason, 1)])
 
 
 def verdict(answer: Any, word: str, rules: Rules) -> Verdict:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 import redis
@@ -12,8 +12,8 @@ from redis import asyncio as aioredis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from consumer.guard.deadline import BOUNDED, BoundedConnection
-from consumer.nodes import OneNode, check_database, cluster_at, sentinel_at
+from consumer.nodes import BadURL, OneNode, check_database, cluster_at, sentinel_at
+from consumer.nodes.deadline import BOUNDED, BoundedConnection
 
 if TYPE_CHECKING:
     from consumer.nodes import Node, Nodes
@@ -24,6 +24,19 @@ MOST_THREADS = 10_000
 """Connections of a guard at most: one for each thread that asks at the same time."""
 AT_ONCE = 50
 """Connections of an asynchronous guard at most; whoever finds none free waits, within the timeout."""
+
+
+class PromptTLSConnection(aioredis.SSLConnection):
+    """An asynchronous connection over TLS that is closed without a farewell.
+
+    asyncio waits half a minute for the other side's; for as long each connection to a server that hangs would be open.
+    """
+
+    async def disconnect(self, *arguments: Any, **options: Any) -> None:
+        """Close it."""
+        if self._writer is not None:
+            self._writer.transport.abort()
+        await super().disconnect(*arguments, **options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +60,16 @@ class Connecting:
 
     def nodes(self) -> Nodes:
         """Return the servers. They are connected to when first used. Raises ValueError for what is no URL of Redis."""
+        try:
+            return self._nodes()
+        except BadURL:
+            raise
+        except (ValueError, TypeError, UnicodeError):  # these quote it
+            raise BadURL(
+                "the URL is none of a Redis: write redis://user:password@host:port/0, and encode special characters"
+            ) from None
+
+    def _nodes(self) -> Nodes:
         if self.mode == "cluster":
             return cluster_at(self.url, self._client)
         if self.mode == "sentinel":
@@ -71,13 +94,15 @@ class Connecting:
         client.connection_pool.make_connection()  # connects to nothing yet, but refuses options that do not exist
         return client
 
-    def async_client(self, node: Node) -> aioredis.Redis:
-        """Return an asynchronous client of a server. Its deadline is the asker's to keep."""
-        return aioredis.Redis.from_url(
+    def async_pool(self, node: Node) -> aioredis.ConnectionPool:
+        """Return how an asynchronous connection to a server is made. Its deadline is the asker's to keep."""
+        pool = aioredis.ConnectionPool.from_url(
             node.url,
-            max_connections=AT_ONCE,
             protocol=2,
-            socket_timeout=self.timeout,
+            socket_timeout=None,  # else redis-py sends by asyncio.wait_for, which before Python 3.12 swallows a cancel
             socket_connect_timeout=self.connect_timeout or self.timeout,
             retry=aioredis.retry.Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
         )
+        if pool.connection_class is aioredis.SSLConnection:
+            pool.connection_class = PromptTLSConnection
+        return pool

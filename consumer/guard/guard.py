@@ -14,18 +14,18 @@ from consumer.guard.answer import Rules
 from consumer.guard.checking import alone, check
 from consumer.guard.confirming import claim
 from consumer.guard.connecting import Connecting
-from consumer.guard.deadline import deadline
+from consumer.guard.counts import Tally
 from consumer.guard.lines import Line
 from consumer.guard.question import next_word
-from consumer.guard.verdict import NotAllowed, VerdictKind
-from consumer.nodes import ask, nodes_of
+from consumer.guard.verdict import NotAllowed, Unknown, VerdictKind
+from consumer.nodes import ask, by_client, deadline, nodes_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import redis
 
-    from consumer.guard.checking import Steps
+    from consumer.guard.checking import Checked, Steps
     from consumer.guard.connecting import Mode
     from consumer.guard.question import Call
     from consumer.guard.verdict import Verdict
@@ -45,6 +45,8 @@ class Questions:
         self._buckets = buckets
         self._rules = Rules(max_staleness)
         self._region = region
+        self.tally = Tally()
+        """What was answered so far: `tally.counts()`, and `counts.register` for Prometheus."""
 
     def _of_location(self, location_id: str, numbers: Sequence[str], *, why: bool) -> list[Call]:
         place = question.checked_location(location_id)
@@ -118,9 +120,15 @@ class Guard(Questions):
         location id.
         """
         (call,) = self._of_location(location_id, [number], why=why)
-        if catch_up is None and (verdict := self._alone(call)) is not None:
-            return verdict
-        return self._answered([call], 1, catch_up)[0]
+        if catch_up is not None:
+            return self._answered([call], 1, catch_up)[0]
+        began = time.perf_counter()
+        with deadline(self._timeout):  # one for all of it, also where a server has to be asked twice
+            verdict = self._alone(call)
+            if verdict is None:
+                return self._answered([call], 1, None)[0]
+        self.tally.checked(time.perf_counter() - began, ((verdict.kind, verdict.reason, 1),))
+        return verdict
 
     def check_many(
         self, location_id: str, numbers: Sequence[str], *, why: bool = False, catch_up: float | None = None
@@ -149,11 +157,14 @@ class Guard(Questions):
         ask again. It needs a Redis user that may take passes, see `optout redis-acl`. Raises NotANumber, and ValueError
         for what is no location id or no event id.
         """
-        return self._run(claim(self._of_confirmation(location_id, number, event_id), self._rules))[0]
+        asked = self._of_confirmation(location_id, number, event_id)
+        (verdict,) = self._run(claim(asked, self._rules, self._doubted)).verdicts
+        self.tally.claimed(verdict.kind, verdict.reason)
+        return verdict
 
     def close(self) -> None:
         """Close the connections that are open. A question opens them anew."""
-        for line in self._lines.values():
+        for line in list(self._lines.values()):
             line.close()
         for node in self._nodes.connected():
             node.client.close()
@@ -165,9 +176,12 @@ class Guard(Questions):
         self.close()
 
     def _answered(self, calls: Sequence[Call], count: int, catch_up: float | None) -> list[Verdict]:
-        return self._run(check(calls, count, self._rules, catch_up, self._doubted))
+        began = time.perf_counter()
+        found = self._run(check(calls, count, self._rules, catch_up, self._doubted))
+        self.tally.checked(time.perf_counter() - began, found.told)
+        return found.verdicts
 
-    def _run(self, steps: Steps) -> list[Verdict]:
+    def _run(self, steps: Steps) -> Checked:
         answers: Any = None
         while True:
             try:
@@ -182,10 +196,13 @@ class Guard(Questions):
 
     def _asked(self, commands: Sequence[Keyed]) -> list[Any]:
         with deadline(self._timeout):
-            try:
-                return ask(self._nodes, commands, self._ask_alone)
-            except Exception as error:  # noqa: BLE001 - a client that trips over an answer must not end the sender
-                return [error] * len(commands)
+            return ask(self._nodes, commands, self._sent, together=True)
+
+    def _sent(self, node: Node, commands: Sequence[Command]) -> list[Any]:
+        try:
+            return self._line(node).ask_all(commands) if node.url else by_client(node, commands)
+        except Exception as error:  # noqa: BLE001 - a client that trips over an answer must not end the sender
+            return [error] * len(commands)
 
     def _alone(self, call: Call) -> Verdict | None:
         """Return the verdict where it can be had by the shortest way; None where more has to be asked."""
@@ -193,24 +210,26 @@ class Guard(Questions):
         if node is None:
             return None
         word = next_word()
-        with deadline(self._timeout):
-            try:
-                answer = self._ask_alone(node, call.command(word)[1])
-            except NoScriptError:
+        command = call.command(word)[1]
+        try:
+            # A client of somebody's own is used as its owner made it.
+            answer = self._line(node).ask(command) if node.url else node.client.execute_command(*command)  # type: ignore[no-untyped-call]
+        except NoScriptError:
+            return None
+        except Exception as error:  # noqa: BLE001 - as above
+            if self._nodes.failed(node, error):
                 return None
-            except Exception as error:  # noqa: BLE001 - as below
-                if self._nodes.failed(node, error):
-                    return None
-                answer = error
+            answer = error
         return alone(call, word, answer, self._rules, self._doubted)
 
-    def _ask_alone(self, node: Node, command: Command) -> Any:
-        if not node.url:  # a client of somebody's own is used as its owner made it
-            return node.client.execute_command(*command)  # type: ignore[no-untyped-call]
+    def _line(self, node: Node) -> Line:
         line = self._lines.get(node.name)
-        return (line or self._lines.setdefault(node.name, Line(node.client))).ask(command)
+        return line or self._lines.setdefault(node.name, Line(node.client))
 
-    def _doubted(self, key: str) -> None:
+    def _doubted(self, key: str, reason: Unknown) -> None:
         node = self._nodes.known(key)
-        if node is not None:
-            self._nodes.doubted(node)
+        if node is None:
+            return
+        self._nodes.doubted(node)
+        if reason is Unknown.GARBLED:  # what was left on a connection would be the next one's answer for ever
+            self._line(node).close() if node.url else node.client.connection_pool.disconnect(inuse_connections=False)

@@ -1,8 +1,9 @@
-"""The usual question, one number, by the shortest way: straight to a connection that is kept open for it.
+"""The shortest way: straight to a connection that is kept open, for one command or for several in one round trip.
 
 What redis-py does around each command for observers, for its pool and for its own retries costs as much as the script
-does. A connection is not looked at before it is used: one that was closed meanwhile fails, and is made once more; what
-another question left on it is no answer to this one (see `question.Call`).
+does, and its pool takes back a connection whose answer is still on its way. A connection is not looked at before it is
+used: one that was closed meanwhile fails, and is made once more; what another question left on it is no answer to this
+one (see `question.Call`).
 """
 
 from __future__ import annotations
@@ -10,14 +11,17 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import redis
 from redis.exceptions import AuthenticationError, ResponseError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from redis import Connection
-    from redis.asyncio import Redis as AsyncRedis
+    from redis.asyncio import ConnectionPool
     from redis.asyncio.connection import AbstractConnection
 
     from consumer.nodes import Command
@@ -34,73 +38,110 @@ class Line:
 
     def ask(self, command: Command) -> Any:
         """Return the answer. Raises what redis-py would."""
+        (answer,) = self.ask_all((command,))
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def ask_all(self, commands: Sequence[Command]) -> list[Any]:
+        """Return the answers of one round trip, Redis's errors among them. Raises what redis-py would for no answer."""
         if self._process != os.getpid():
             self._idle, self._process = deque(), os.getpid()
         try:
-            return self._ask(self._idle.pop(), command)
+            return self._ask(self._idle.pop(), commands)
         except IndexError:
             pass
         except AuthenticationError:
             raise
         except redis.ConnectionError:
-            self._idle.clear()  # a server that was started again has closed them all
-        return self._ask(self._pool.connection_class(**self._pool.connection_kwargs), command)
+            self.close()  # a server that was started again has closed them all
+        return self._ask(self._pool.connection_class(**self._pool.connection_kwargs), commands)
 
-    def _ask(self, connection: Connection, command: Command) -> Any:
+    def _ask(self, connection: Connection, commands: Sequence[Command]) -> list[Any]:
+        answers: list[Any] = []
         try:
-            connection.send_command(*command, check_health=False)  # type: ignore[no-untyped-call]
-            answer = connection.read_response()
-        except ResponseError:
-            self._idle.append(connection)
-            raise
-        except BaseException:  # whatever it was, the answer may still be on its way
+            if len(commands) == 1:
+                connection.send_command(*commands[0], check_health=False)  # type: ignore[no-untyped-call]
+            else:
+                connection.send_packed_command(connection.pack_commands(commands), check_health=False)  # type: ignore[no-untyped-call]
+            for _ in commands:
+                try:
+                    answers.append(connection.read_response())
+                except ResponseError as error:
+                    answers.append(error)
+        except BaseException:  # whatever it was, an answer may still be on its way
             connection.disconnect()  # type: ignore[no-untyped-call]
             raise
         self._idle.append(connection)
-        return answer
+        return answers
 
     def close(self) -> None:
         """Close the idle connections."""
-        while self._idle:
-            self._idle.pop().disconnect()  # type: ignore[no-untyped-call]
+        with suppress(IndexError):  # another thread may take the last one
+            while True:
+                self._idle.pop().disconnect()  # type: ignore[no-untyped-call]
 
 
 class AsyncLine:
     """A server's idle connections in one event loop, and who may use one next: whoever finds none free waits."""
 
-    def __init__(self, client: AsyncRedis, at_once: int) -> None:
-        self.client = client
-        self.free = asyncio.Semaphore(at_once)
-        self._pool = client.connection_pool
+    def __init__(self, pool: ConnectionPool, at_once: int) -> None:
+        """Take from the pool how connections are made; its own are not used."""
+        self._pool = pool
+        self._free = asyncio.Semaphore(at_once)
         self._idle: deque[AbstractConnection] = deque()
+        self._forgotten: deque[AbstractConnection] = deque()
 
     async def ask(self, command: Command) -> Any:
         """Return the answer. Raises what redis-py would."""
-        async with self.free:
+        (answer,) = await self.ask_all((command,))
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def ask_all(self, commands: Sequence[Command]) -> list[Any]:
+        """Return the answers of one round trip, Redis's errors among them. Raises what redis-py would for no answer."""
+        async with self._free:
+            if self._forgotten:
+                await self._drop()
             try:
-                return await self._ask(self._idle.pop(), command)
+                return await self._ask(self._idle.pop(), commands)
             except IndexError:
                 pass
             except AuthenticationError:
                 raise
             except redis.ConnectionError:
                 await self.close()
-            return await self._ask(self._pool.connection_class(**self._pool.connection_kwargs), command)
+            return await self._ask(self._pool.connection_class(**self._pool.connection_kwargs), commands)
 
-    async def _ask(self, connection: AbstractConnection, command: Command) -> Any:
+    async def _ask(self, connection: AbstractConnection, commands: Sequence[Command]) -> list[Any]:
+        answers: list[Any] = []
         try:
-            await connection.send_command(*command, check_health=False)
-            answer = await connection.read_response()
-        except ResponseError:
-            self._idle.append(connection)
-            raise
-        except BaseException:  # whatever it was, the answer may still be on its way
+            if len(commands) == 1:
+                await connection.send_command(*commands[0], check_health=False)
+            else:
+                await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+            for _ in commands:
+                try:
+                    answers.append(await connection.read_response())
+                except ResponseError as error:
+                    answers.append(error)
+        except BaseException:  # whatever it was, an answer may still be on its way
             await connection.disconnect(nowait=True)
             raise
         self._idle.append(connection)
-        return answer
+        return answers
+
+    def forget(self) -> None:
+        """Use none of the idle connections any more; the next question closes them."""
+        self._forgotten += self._idle
+        self._idle.clear()
 
     async def close(self) -> None:
         """Close the idle connections."""
-        while self._idle:
-            await self._idle.pop().disconnect(nowait=True)
+        self.forget()
+        await self._drop()
+
+    async def _drop(self) -> None:
+        while self._forgotten:
+            await self._forgotten.pop().disconnect(nowait=True)

@@ -55,7 +55,8 @@ class Call(NamedTuple):
     def command(self, word: str, *, with_source: bool = False) -> Keyed:
         """Return what to send, and the key by which the server is found."""
         name, script = ("EVAL_RO", self.script.source) if with_source else ("EVALSHA_RO", self.script.digest)
-        return self.keys[0], (name, script, len(self.keys), *self.keys, word, *self.arguments)
+        # A number as a text: where a signal comes while it packs a number, hiredis takes the process down.
+        return self.keys[0], (name, script, str(len(self.keys)), *self.keys, word, *self.arguments)
 
 
 def next_word() -> str:

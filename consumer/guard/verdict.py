@@ -23,7 +23,7 @@ class Unknown(StrEnum):
     TIMEOUT = "timeout"
     """Redis did not answer in time."""
     REFUSED = "refused"
-    """Redis refuses the user, the password or the database: somebody must be told, it does not pass."""
+    """Redis refuses the user, the password or the database, or a certificate is not trusted: it does not pass."""
     UNVOUCHED = "unvouched"
     """The bucket is not there or not whole, or nobody has vouched for it yet."""
     OTHER_SERVER = "other server"

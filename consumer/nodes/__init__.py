@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import redis
 
-from consumer.nodes.asking import Command, Keyed, ask
+from consumer.nodes.asking import Command, Keyed, ask, by_client
 from consumer.nodes.cluster import ClusterNodes, cluster_at
-from consumer.nodes.node import Node, Nodes, OneNode, WrongMode, check_database
+from consumer.nodes.deadline import deadline
+from consumer.nodes.node import BadURL, Node, Nodes, OneNode, WrongMode, check_database
 from consumer.nodes.sentinel import SentinelNodes, sentinel_at
 
 __all__ = [
+    "BadURL",
     "ClusterNodes",
     "Command",
     "Keyed",
@@ -24,8 +26,10 @@ __all__ = [
     "SentinelNodes",
     "WrongMode",
     "ask",
+    "by_client",
     "check_database",
     "cluster_at",
+    "deadline",
     "nodes_of",
     "sentinel_at",
 ]

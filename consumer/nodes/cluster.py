@@ -13,7 +13,9 @@ import redis
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 from redis.exceptions import AuthenticationError, ClusterDownError, MovedError
 
-from consumer.nodes.node import MEND_EVERY, Node, WrongMode, at_address
+from consumer.nodes.deadline import deadline, left
+from consumer.nodes.node import MEND_EVERY, BadURL, Node, WrongMode, at_address
+from consumer.nodes.turn import Turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 IDLE_AFTER = 10.0
 """Seconds without a question for a shard that is away, after which nobody looks whether it is back."""
+LOOK_WITHIN = 5.0
+"""Seconds that a look at a server takes at most, where its connections keep a deadline: one may drip for ever."""
 
 
 class ClusterNodes:
@@ -39,8 +43,8 @@ class ClusterNodes:
         self._seeds = [self._node(host, port) for host, port in seeds]
         self._slots: list[Node | None] = []
         self._away: dict[Node, type[redis.RedisError]] = {}
-        self._lock = threading.Lock()
-        self._joining = threading.Lock()
+        self._turn = Turn()
+        self._joining = Turn()
         self._join_after = -math.inf
         self._unjoined: Exception = redis.ConnectionError("the cluster is away")
         self._asked_at = -math.inf
@@ -56,10 +60,10 @@ class ClusterNodes:
         """Return the primary of the key's shard. Raises RedisError where the cluster or the shard is away."""
         node = (self._slots or self._join())[key_slot(key.encode())]
         if node is None:
-            self._mend()
+            self._look()
             raise ClusterDownError("the slot is not served")
         if node in self._away:
-            self._asked_at = time.monotonic()
+            self._look(stale=False)
             raise self._away.get(node, redis.ConnectionError)("this shard is away")
         return node
 
@@ -68,20 +72,21 @@ class ClusterNodes:
         if isinstance(error, MovedError):
             host = error.host or node.client.connection_pool.connection_kwargs["host"]
             self._slots[error.slot_id] = self._node(host, error.port)
-            self._mend()
+            self._look()
             return True
         if isinstance(error, AuthenticationError):
             return False
         if isinstance(error, redis.ConnectionError | redis.TimeoutError | OSError):
-            self._away[node] = redis.TimeoutError if isinstance(error, redis.TimeoutError) else redis.ConnectionError
-            self._mend()
+            timed_out = isinstance(error, redis.TimeoutError | TimeoutError)
+            self._away[node] = redis.TimeoutError if timed_out else redis.ConnectionError
+            self._look()
         elif isinstance(error, ClusterDownError):
-            self._mend()
+            self._look()
         return False
 
     def doubted(self, node: Node) -> None:  # noqa: ARG002 - all of them are looked at
         """Have the slots learned anew: a replica may have been promoted."""
-        self._mend()
+        self._look()
 
     def connected(self) -> list[Node]:
         """Return the servers that are known, replicas of theirs too where they were primaries."""
@@ -95,7 +100,7 @@ class ClusterNodes:
 
     def _join(self) -> list[Node | None]:
         """Learn the slots for the first time. While nobody answers, all who ask together wait once."""
-        with self._joining:
+        with self._joining.taken():
             if self._slots:
                 return self._slots
             if time.monotonic() < self._join_after:
@@ -109,19 +114,26 @@ class ClusterNodes:
             return self._slots
 
     def _learn(self) -> None:
-        """Ask one node after the other for the slots until one answers. Raises what the last one failed with."""
-        known = list({*self._nodes.values()} - self._away.keys() - {*self._seeds})
+        """Ask one node after the other for the slots until one answers. Raises what the last one failed with.
+
+        Each has its share of the time that is left: one that hangs does not keep us from the others.
+        """
+        known = list({*list(self._nodes.values())} - {*list(self._away)} - {*self._seeds})
         random.shuffle(known)  # a node that is cut off from the others knows only what was
         problem: Exception = redis.ConnectionError("no node is known")
-        for node in [*known, *self._seeds]:
+        candidates = [*known, *self._seeds]
+        for asked, node in enumerate(candidates):
             try:
-                ranges = node.client.execute_command("CLUSTER SLOTS")  # type: ignore[no-untyped-call]
+                with deadline(left() / (len(candidates) - asked)):
+                    ranges = node.client.execute_command("CLUSTER SLOTS")  # type: ignore[no-untyped-call]
+                self._take(node, ranges)
             except (redis.RedisError, OSError) as error:
                 if "cluster support disabled" in str(error):
                     raise WrongMode("this Redis is no cluster: set OPTOUT_REDIS_MODE to standalone") from None
                 problem = error
+            except Exception:  # noqa: BLE001 - what is no list of slots fails in any way
+                problem = redis.InvalidResponse("this is no list of slots")
             else:
-                self._take(node, ranges)
                 return
         raise problem
 
@@ -145,24 +157,25 @@ class ClusterNodes:
 
     # Beside the calls
 
-    def _mend(self) -> None:
-        """Have the slots learned anew, and the servers that are away looked after, by a thread beside."""
-        with self._lock:
-            self._asked_at = time.monotonic()
+    def _look(self, *, stale: bool = True) -> None:
+        """Have the servers that are away looked after, and `stale` slots learned anew, by a thread beside."""
+        self._asked_at = time.monotonic()
+        if stale:
             self._stale = True
+        with suppress(redis.TimeoutError), self._turn.taken():  # the turn of somebody who has it done
             if self._mender is None or not self._mender.is_alive():  # not alive: this is a fork of the first process
                 self._mender = threading.Thread(target=self._look_after, name="redis-cluster", daemon=True)
                 self._mender.start()
 
     def _look_after(self) -> None:
         while True:
-            with self._lock:
+            with self._turn.taken():
                 if not self._stale and (not self._away or time.monotonic() - self._asked_at > IDLE_AFTER):
                     self._away.clear()
                     self._mender = None
                     return
                 self._stale = False
-            with suppress(redis.RedisError, OSError):
+            with suppress(Exception), deadline(LOOK_WITHIN):
                 self._learn()
             for node in list(self._away):
                 if node not in self._slots or _answers(node):
@@ -172,10 +185,11 @@ class ClusterNodes:
 
 def _answers(node: Node) -> bool:
     try:
-        node.client.ping()
+        with deadline(LOOK_WITHIN):
+            node.client.ping()
     except (redis.ConnectionError, redis.TimeoutError, OSError) as error:
         return isinstance(error, AuthenticationError)
-    except redis.RedisError:
+    except Exception:  # noqa: BLE001 - whatever it says, it does
         return True
     return True
 
@@ -188,7 +202,7 @@ def cluster_at(url: str, connect: Connect) -> ClusterNodes:
     """
     first = connect(url).connection_pool.connection_kwargs
     if "path" in first or first.get("db"):
-        raise ValueError("a cluster is reached by host and port, and has no databases")
+        raise BadURL("a cluster is reached by host and port, and has no databases")
 
     def node_at(host: str, port: int) -> Node:
         own = at_address(url, host, port)

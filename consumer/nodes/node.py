@@ -22,6 +22,10 @@ class WrongMode(redis.RedisError):
     """The server is a node of a cluster and our client is none for clusters, or the other way round."""
 
 
+class BadURL(ValueError):
+    """What is no URL of a Redis, or of Sentinels. The text quotes nothing of it: that could be a part of a password."""
+
+
 @dataclass(frozen=True, slots=True)
 class Node:
     """One server, by its address, and a client that asks it alone."""
@@ -85,11 +89,11 @@ class OneNode:
 
 
 def check_database(url: str) -> None:
-    """Raise ValueError for a URL that names a database by no number: redis-py would take it for number 0."""
+    """Raise BadURL for a URL that names a database by no number: redis-py would take it for number 0."""
     parts = urlsplit(url)
     name = unquote(parts.path).replace("/", "")
     if parts.scheme != "unix" and name and not (name.isascii() and name.isdigit()):
-        raise ValueError("a database is named by its number")
+        raise BadURL("a database is named by its number")
 
 
 def at_address(url: str, host: str, port: int) -> str:

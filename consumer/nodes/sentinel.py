@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import redis
-from redis.exceptions import AuthenticationError, NoPermissionError
-from redis.sentinel import Sentinel
+from redis.exceptions import AuthenticationError, MasterDownError, NoPermissionError, ResponseError
+from redis.sentinel import MasterNotFoundError
 
-from consumer.nodes.node import MEND_EVERY, Node, at_address
+from consumer.nodes.deadline import deadline, left
+from consumer.nodes.node import MEND_EVERY, BadURL, Node, WrongMode, at_address
+from consumer.nodes.turn import Turn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,23 +20,24 @@ if TYPE_CHECKING:
     from consumer.nodes.node import Connect
 
 DEFAULT_PORT = 26379
+_TROUBLE = (redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError, MasterDownError, OSError)
 
 
 class SentinelNodes:
     """The primary of one service, as its Sentinels name it. They are asked when first needed, and after trouble.
 
     A primary that was deposed goes on answering whoever is still connected to it. Its view's marker names another
-    server then, so the answer is UNKNOWN, and whoever gets it asks the Sentinels again.
+    server then, so the answer is UNKNOWN, and whoever gets it asks the Sentinels again. redis-py's own way to ask them
+    gives the first one all of the time: while that one hangs, nobody would learn of the new primary.
     """
 
     def __init__(self, sentinels: Sequence[redis.Redis], service: str, url: str, connect: Connect) -> None:
         """`url` is how the primary is reached, but for its host and port."""
-        self._sentinel = Sentinel([])  # type: ignore[no-untyped-call]
-        self._sentinel.sentinels = list(sentinels)
+        self._sentinels = list(sentinels)
         self._service = service
         self._url = url
         self._connect = connect
-        self._lock = threading.Lock()
+        self._turn = Turn()
         self._node: Node | None = None
         self._asked_at = -MEND_EVERY
         self._problem: Exception = redis.ConnectionError("no Sentinel was asked yet")
@@ -46,11 +48,11 @@ class SentinelNodes:
         return None if self._doubted else self._node
 
     def serving(self, key: str) -> Node:
-        """Return the primary. Raises MasterNotFoundError, a ConnectionError, where no Sentinel knows one."""
+        """Return the primary. Raises RedisError where no Sentinel knows one; WrongMode where that will not pass."""
         node = self.known(key)
         if node is not None:
             return node
-        with self._lock:
+        with self._turn.taken():
             if self._doubted or self._node is None:
                 self._discover()
             if self._node is None:
@@ -62,22 +64,46 @@ class SentinelNodes:
         if time.monotonic() - self._asked_at < MEND_EVERY:
             return
         try:
-            host, port = self._sentinel.discover_master(self._service)  # type: ignore[no-untyped-call]
+            host, port = self._told()
         except (redis.RedisError, OSError) as problem:
             self._problem = problem
         else:
             name = f"{host}:{port}"
             if self._node is None or self._node.name != name:
-                url = at_address(self._url, host, int(port))
+                url = at_address(self._url, host, port)
                 self._node = Node(name, self._connect(url), url)
             self._doubted = False
         self._asked_at = time.monotonic()
 
+    def _told(self) -> tuple[str, int]:
+        """Return the address that the first Sentinel who knows one names; whoever does not is asked last next time.
+
+        Of several that are there it is the first to name another one than was doubted: one that is cut off from the
+        others knows only what was. Each has its share of the time that is left.
+        """
+        named: list[tuple[str, int]] = []
+        problems: list[Exception] = []
+        sentinels = list(self._sentinels)
+        for asked, sentinel in enumerate(sentinels):
+            try:
+                with deadline(left() / (len(sentinels) - asked)), sentinel:  # closed then: it is asked rarely
+                    address = _primary(sentinel.sentinel_master(self._service))
+            except Exception as problem:  # noqa: BLE001 - what is no Sentinel is not to be trusted with a kind of error
+                problems.append(_said(problem))
+                self._sentinels.remove(sentinel)
+                self._sentinels.append(sentinel)
+                continue
+            named.append(address)
+            if self._node is None or self._node.name != f"{address[0]}:{address[1]}":
+                return address
+        if named:
+            return named[0]
+        kinds = {type(problem) for problem in problems}
+        raise problems[0] if len(kinds) == 1 else MasterNotFoundError("no Sentinel names a primary")
+
     def failed(self, node: Node, error: Exception) -> bool:
         """Take note that the primary does not answer, or is none any more."""
-        if not isinstance(error, AuthenticationError | NoPermissionError) and (
-            isinstance(error, redis.ConnectionError | redis.TimeoutError | redis.ReadOnlyError | OSError)
-        ):
+        if isinstance(error, _TROUBLE) and not isinstance(error, AuthenticationError | NoPermissionError):
             self.doubted(node)
         return False
 
@@ -95,6 +121,23 @@ class SentinelNodes:
         return [self.serving("")]
 
 
+def _primary(state: Any) -> tuple[str, int]:
+    """Return the primary's address from what a Sentinel tells of it. Raises MasterNotFoundError where it is down."""
+    if not state["is_master"] or state["is_sdown"] or state["is_odown"]:
+        raise MasterNotFoundError("a Sentinel says that the primary is down")
+    return str(state["ip"]), int(state["port"])
+
+
+def _said(problem: Exception) -> Exception:
+    """Return what a Sentinel's error means; what it said itself may quote anything."""
+    text = str(problem)
+    if isinstance(problem, ResponseError) and "No such master" in text:
+        return WrongMode("the Sentinels watch over no service of that name: see OPTOUT_REDIS_SERVICE")
+    if isinstance(problem, ResponseError) and "unknown command" in text:
+        return WrongMode("OPTOUT_REDIS_URL names a Redis and no Sentinel: name Sentinels, or set OPTOUT_REDIS_MODE")
+    return problem if isinstance(problem, redis.RedisError | OSError) else redis.InvalidResponse("this is no Sentinel")
+
+
 def sentinel_at(url: str, service: str, connect: Connect, *, sentinel_url: str = "") -> SentinelNodes:
     """Return the Redis that the Sentinels of this URL watch over under the name `service`.
 
@@ -105,7 +148,7 @@ def sentinel_at(url: str, service: str, connect: Connect, *, sentinel_url: str =
     parts = urlsplit(url)
     addresses = [_address(text) for text in parts.netloc.rpartition("@")[2].split(",")]
     if parts.scheme == "unix" or not service.strip():
-        raise ValueError("Sentinels are reached by host and port, and watch over a service that has a name")
+        raise BadURL("Sentinels are reached by host and port, and watch over a service that has a name")
     own = sentinel_url or f"{parts.scheme}://sentinel"
     connect(at_address(url, "sentinel", DEFAULT_PORT))  # refuses what the URL says of the primary, before it is needed
     sentinels = [connect(at_address(own, host, port)) for host, port in addresses]
@@ -115,5 +158,5 @@ def sentinel_at(url: str, service: str, connect: Connect, *, sentinel_url: str =
 def _address(text: str) -> tuple[str, int]:
     parts = urlsplit(f"redis://{text}")
     if not parts.hostname:
-        raise ValueError("a Sentinel is named as host:port")
+        raise BadURL("a Sentinel is named as host:port")
     return parts.hostname, parts.port or DEFAULT_PORT

@@ -22,7 +22,7 @@ from consumer.guard import (
     Unknown,
     VerdictKind,
 )
-from tests.integration.test_guard import BUCKETS, FINE, HERE, STOPPED, Owner, connect, set_up
+from tests.parts.view import BUCKETS, FINE, HERE, STOPPED, Owner, connect, set_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -18,7 +18,8 @@ from consumer.domain.events import Action
 from consumer.guard import Guard, Unknown
 from consumer.wire.schemas import schemas_directory
 from tests.docs.documents import ROOT, block_with
-from tests.integration.test_guard import (
+from tests.parts.javascript_guard import JavaScriptGuard
+from tests.parts.view import (
     ALLOWED,
     BUCKETS,
     FINE,
@@ -35,7 +36,6 @@ from tests.integration.test_guard import (
     unknown,
     within,
 )
-from tests.parts.javascript_guard import JavaScriptGuard
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -43,9 +43,9 @@ if TYPE_CHECKING:
     import redis
 
     from consumer.guard import VerdictKind
-    from tests.integration.test_guard import Owner
     from tests.parts.javascript import JavaScript
     from tests.parts.redis import MakeRedis
+    from tests.parts.view import Owner
 
 UNVOUCHED, OTHER_SERVER, STALE = map(unknown, (Unknown.UNVOUCHED, Unknown.OTHER_SERVER, Unknown.STALE))
 UNREACHABLE, TIMED_OUT, REFUSED = map(unknown, (Unknown.UNREACHABLE, Unknown.TIMEOUT, Unknown.REFUSED))

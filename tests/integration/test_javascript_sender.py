@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.integration.test_guard import BUCKETS, FINE, HERE, STOPPED, connect, set_up
 from tests.parts.javascript_guard import environment
+from tests.parts.view import BUCKETS, FINE, HERE, STOPPED, connect, set_up
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import redis
 
-    from tests.integration.test_guard import Owner
     from tests.parts.javascript import JavaScript
+    from tests.parts.view import Owner
 
 END_S = 20
 NOWHERE = "redis://127.0.0.1:1/0"

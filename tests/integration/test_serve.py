@@ -17,16 +17,16 @@ from consumer.embedded import running
 from consumer.serve.operations import MANY_BYTES, SINGLE_BYTES
 from consumer.serve.questions import MOST_READ
 from tests.docs.documents import block_with
-from tests.integration.test_guard import BUCKETS, FINE, HERE, STOPPED, THERE, connect, set_up
 from tests.parts.serving import COMMAND, Serving, environment
 from tests.parts.system import wait_for
+from tests.parts.view import BUCKETS, FINE, HERE, STOPPED, THERE, connect, set_up
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.integration.test_guard import Owner
     from tests.parts.redis import MakeRedis
+    from tests.parts.view import Owner
 
 TOKEN = "a-token-of-24-characters"
 SINGLE, MANY = "/v1/verdict", "/v1/verdicts"

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.integration.test_guard import BUCKETS, FINE, HERE, STOPPED, connect, set_up
 from tests.parts.serving import IMPATIENT, Serving, read_all
 from tests.parts.system import wait_for
+from tests.parts.view import BUCKETS, FINE, HERE, STOPPED, connect, set_up
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.integration.test_guard import Owner
+    from tests.parts.view import Owner
 
 BODY = b'{"location_id": "loc-1", "number": "+12025550144"}'
 HEAD = b"POST /v1/verdict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"

@@ -289,10 +289,14 @@ L6 = [
         (
             Edit(
                 "guard/guard.py",
-                "                answer = self._ask_alone(node, call.command(word)[1])\n",
-                "                before = self._ask_alone(node, call.command(word)[1])\n"
-                "                answer = self._ask_alone(node, call.command(word)[1])\n"
-                "                answer[9] = before[9]\n",
+                "            answer = self._line(node).ask(command) if node.url",
+                "            before = node.client.execute_command(*command)\n"
+                "            answer = self._line(node).ask(command) if node.url",
+            ),
+            Edit(
+                "guard/guard.py",
+                "        return alone(call, word, answer,",
+                "        answer[9] = before[9]\n        return alone(call, word, answer,",
             ),
         ),
     ),

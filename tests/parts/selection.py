@@ -17,7 +17,7 @@ ABSENT = pytest.StashKey[dict[str, Counter[str]]]()
 """For each of the three: how many tests for which reason."""
 
 KAFKA_FIXTURES = frozenset({"kafka", "kafka_cluster"})
-REDIS_FIXTURES = frozenset({"redis_server", "own_redis", "redis_cluster"})
+REDIS_FIXTURES = frozenset({"redis_server", "own_redis", "redis_cluster", "make_sentinels"})
 DOCKER_FIXTURES = frozenset({"containers"})
 JAVASCRIPT_FIXTURES = frozenset({"javascript"})
 DOCKER = "Docker"

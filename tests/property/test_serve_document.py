@@ -13,9 +13,9 @@ from schemathesis.specs.openapi import checks
 from consumer.domain.phone import to_e164
 from consumer.guard import VerdictKind
 from consumer.serve.words import LONGEST_CATCH_UP_S
-from tests.integration.test_guard import BUCKETS, FINE, HERE, NEXT_DOOR, STOPPED, THERE, connect, set_up
 from tests.parts.redis import flush
 from tests.parts.serving import Serving
+from tests.parts.view import BUCKETS, FINE, HERE, NEXT_DOOR, STOPPED, THERE, connect, set_up
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

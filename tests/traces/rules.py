@@ -10,8 +10,8 @@ APPLIER = "tests/integration/test_applier.py::"
 PUBLISHER = "tests/integration/test_publisher.py::"
 VOUCHER = "tests/integration/test_voucher.py::"
 CLASSIFIER = "tests/integration/test_classifier.py::"
-CONFIRMING = "tests/integration/test_confirming.py::"
-GUARD = "tests/integration/test_guard.py::"
+CONFIRMING = "tests/integration/guard/test_guard_confirming.py::"
+GUARD = "tests/integration/guard/test_guard_servers.py::"
 L2, L3, L4, L5, L6, STATE = (f"tests/traces/test_{part}.py::" for part in ("l2", "l3", "l4", "l5", "l6", "state"))
 
 TRACES: dict[str, tuple[str, ...]] = {

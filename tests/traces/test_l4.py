@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from consumer.domain.buckets import bucket_prefix, set_key
 from consumer.domain.events import Action
 from consumer.guard import Guard, Unknown
-from tests.integration import test_guard as guards
 from tests.integration.test_voucher import ALLOWED, HERE, OK, PATIENT, SUPPRESSED
+from tests.parts import view as guards
 
 if TYPE_CHECKING:
     from tests.integration.test_voucher import Server

@@ -9,7 +9,7 @@ import redis
 
 from consumer.domain.events import Action
 from consumer.guard import Guard, VerdictKind
-from tests.integration.test_guard import BUCKETS, HERE, connect, set_up
+from tests.parts.view import BUCKETS, HERE, connect, set_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable

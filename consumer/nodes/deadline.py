@@ -29,20 +29,28 @@ _deadline = _Deadline()
 
 @contextmanager
 def deadline(seconds: float) -> Iterator[None]:
-    """Let all that this thread's bounded connections do end within so many seconds, by redis.TimeoutError."""
-    before, _deadline.at = _deadline.at, time.monotonic() + seconds
+    """Let all that this thread's bounded connections do end within so many seconds, by redis.TimeoutError.
+
+    Within another deadline it makes that one shorter, never longer.
+    """
+    before, _deadline.at = _deadline.at, min(_deadline.at, time.monotonic() + seconds)
     try:
         yield
     finally:
         _deadline.at = before
 
 
+def left() -> float:
+    """Return the seconds that are left; infinity where no deadline is kept. Zero or less: it is over."""
+    return _deadline.at - time.monotonic()
+
+
 def _left(limit: float | None) -> float:
     """Return the seconds that are left, at most `limit`. Raises TimeoutError where none are."""
-    left = _deadline.at - time.monotonic()
-    if left <= 0:
+    rest = left()
+    if rest <= 0:
         raise TimeoutError("the deadline is over")
-    return left if limit is None else min(limit, left)
+    return rest if limit is None else min(limit, rest)
 
 
 class _BoundedSocket:
@@ -73,22 +81,21 @@ class _BoundedSocket:
 
     def _bound(self) -> None:
         if _deadline.at != math.inf and self._limit != 0:
-            left = _left(self._limit)
-            self._sock.settimeout(None if left == math.inf else left)
+            rest = _left(self._limit)
+            self._sock.settimeout(None if rest == math.inf else rest)
 
 
 class _BoundedTCP(Connection):
-    """Connects within the deadline, to whichever of the host's addresses answers."""
+    """Connects within the deadline, to whichever of the host's addresses answers: one that does not takes its share."""
 
     def _connect(self) -> socket.socket:
         problem = OSError("the host has no address")
-        for family, kind, protocol, _, address in socket.getaddrinfo(
-            self.host, self.port, self.socket_type, socket.SOCK_STREAM
-        ):
+        addresses = socket.getaddrinfo(self.host, self.port, self.socket_type, socket.SOCK_STREAM)
+        for tried, (family, kind, protocol, _, address) in enumerate(addresses):
             sock = socket.socket(family, kind, protocol)
             try:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                sock.settimeout(_left(self.socket_connect_timeout))
+                sock.settimeout(_left(self.socket_connect_timeout) / (len(addresses) - tried))
                 sock.connect(address)
             except OSError as error:
                 problem = error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -11,17 +12,16 @@ import pytest
 from consumer.domain.bucket import Entry
 from consumer.domain.buckets import bucket_of, bucket_prefix, digits_of, passes_key
 from consumer.domain.events import CONFIRMATION_WINDOW_MS, Action
-from consumer.guard import Guard, Unknown, VerdictKind
+from consumer.guard import AsyncGuard, Guard, Unknown, VerdictKind
 from consumer.suppression.answers import Batch, Status
 from consumer.suppression.view import View
-from tests.integration.test_guard import BUCKETS, FINE, HERE, NEXT_DOOR, STOPPED, Owner, connect
+from tests.parts.view import BUCKETS, FINE, HERE, NEXT_DOOR, STOPPED, Owner, connect
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import redis
 
     from consumer.guard import Verdict
+    from tests.parts.guards import AnyGuard, MakeGuard
     from tests.parts.redis import MakeRedis
 
 BUCKET = bucket_of(HERE, BUCKETS)
@@ -53,12 +53,6 @@ class Practice(Owner):
 
 
 @pytest.fixture
-def client(redis_url: str) -> Iterator[redis.Redis]:
-    with connect(redis_url) as client:
-        yield client
-
-
-@pytest.fixture
 def practice(client: redis.Redis) -> Practice:
     return opened(client)
 
@@ -71,17 +65,11 @@ def opened(client: redis.Redis) -> Practice:
     return practice
 
 
-@pytest.fixture
-def guard(redis_url: str) -> Iterator[Guard]:
-    with Guard.from_url(redis_url, buckets=BUCKETS) as guard:
-        yield guard
-
-
 def said(verdict: Verdict) -> tuple[VerdictKind, Unknown | None]:
     return verdict.kind, verdict.reason
 
 
-def test_the_confirmation_of_an_opt_out_passes_once(practice: Practice, guard: Guard) -> None:
+def test_the_confirmation_of_an_opt_out_passes_once(practice: Practice, guard: AnyGuard) -> None:
     """It is ALLOWED to a patient who is SUPPRESSED, once; whoever asks again must not send it."""
     confirmation = practice.stop()
     assert said(guard.check(HERE, FINE)) == SUPPRESSED
@@ -91,7 +79,7 @@ def test_the_confirmation_of_an_opt_out_passes_once(practice: Practice, guard: G
 
 
 @pytest.mark.parametrize("number", [STOPPED, "+442079460958"])
-def test_a_pass_is_for_one_text(practice: Practice, guard: Guard, number: str) -> None:
+def test_a_pass_is_for_one_text(practice: Practice, guard: AnyGuard, number: str) -> None:
     """Another text's id, another patient's number and another location find no pass, and take none."""
     confirmation, other = practice.stop(), practice.stop(STOPPED)
     practice.stop(number, location_id=NEXT_DOOR)
@@ -102,7 +90,7 @@ def test_a_pass_is_for_one_text(practice: Practice, guard: Guard, number: str) -
     assert said(guard.claim_confirmation(HERE, FINE, confirmation)) == ALLOWED
 
 
-def test_each_change_has_its_own(practice: Practice, guard: Guard) -> None:
+def test_each_change_has_its_own(practice: Practice, guard: AnyGuard) -> None:
     """STOP, START, STOP: three passes. The START's is of no use while the patient is opted out again."""
     first, back, second = practice.stop(age=3), practice.start(age=2), practice.stop(age=1)
     assert said(guard.claim_confirmation(HERE, FINE, back)) == SUPPRESSED
@@ -113,14 +101,14 @@ def test_each_change_has_its_own(practice: Practice, guard: Guard) -> None:
     assert said(guard.claim_confirmation(HERE, FINE, third)) == SUPPRESSED
 
 
-def test_what_changes_nothing_is_not_confirmed(practice: Practice, guard: Guard) -> None:
+def test_what_changes_nothing_is_not_confirmed(practice: Practice, guard: AnyGuard) -> None:
     """A second STOP has no pass: the first one's confirmation was the one."""
     practice.stop(age=2)
     again = practice.stop(age=1)
     assert said(guard.claim_confirmation(HERE, FINE, again)) == SUPPRESSED
 
 
-def test_a_pass_is_over_after_five_minutes(client: redis.Redis, practice: Practice, guard: Guard) -> None:
+def test_a_pass_is_over_after_five_minutes(client: redis.Redis, practice: Practice, guard: AnyGuard) -> None:
     """Five minutes after the text was sent its confirmation passes no more; what is over is forgotten."""
     window = CONFIRMATION_WINDOW_MS / 1000
     late, soon, expired = (practice.stop(f"+1202555019{n}", age=window - left) for n, left in enumerate((30, 0.3, -1)))
@@ -134,7 +122,7 @@ def test_a_pass_is_over_after_five_minutes(client: redis.Redis, practice: Practi
     assert client.zscore(PASSES, "O:old") is None
 
 
-def test_nothing_passes_where_nobody_vouches(client: redis.Redis, practice: Practice, guard: Guard) -> None:
+def test_nothing_passes_where_nobody_vouches(client: redis.Redis, practice: Practice, guard: AnyGuard) -> None:
     """After a flush nothing is taken: not during the replay, and not after it, for it may have passed before."""
     confirmation = practice.stop()
     client.flushdb()
@@ -147,12 +135,12 @@ def test_nothing_passes_where_nobody_vouches(client: redis.Redis, practice: Prac
     assert said(guard.claim_confirmation(HERE, STOPPED, practice.stop(STOPPED))) == ALLOWED
 
 
-def test_nothing_passes_again_after_a_rollback(own_redis: MakeRedis) -> None:
+def test_nothing_passes_again_after_a_rollback(own_redis: MakeRedis, make_guard: MakeGuard) -> None:
     """A server that comes back with the data of before a confirmation passed does not let it pass again."""
     server = own_redis(settings={"appendonly": "no"})
     with connect(server.url) as client:
         practice = opened(client)
-        guard = Guard.from_url(server.url, buckets=BUCKETS)
+        guard = make_guard(server.url)
         confirmation = practice.stop()
         client.save()
         assert said(guard.claim_confirmation(HERE, FINE, confirmation)) == ALLOWED
@@ -167,7 +155,7 @@ def test_nothing_passes_again_after_a_rollback(own_redis: MakeRedis) -> None:
         assert said(guard.check(HERE, FINE)) == SUPPRESSED
 
 
-def test_what_was_told_before_has_no_pass(client: redis.Redis, practice: Practice, guard: Guard) -> None:
+def test_what_was_told_before_has_no_pass(client: redis.Redis, practice: Practice, guard: AnyGuard) -> None:
     """A change that is known to be told was confirmed by whoever was there then: it is granted nothing in a replay."""
     confirmation = practice.stop()
     client.flushdb()
@@ -179,18 +167,17 @@ def test_what_was_told_before_has_no_pass(client: redis.Redis, practice: Practic
     assert said(guard.claim_confirmation(HERE, FINE, confirmation)) == SUPPRESSED
 
 
-def test_old_news_confirm_no_opt_in(redis_url: str, practice: Practice) -> None:
+def test_old_news_confirm_no_opt_in(redis_url: str, practice: Practice, make_guard: MakeGuard) -> None:
     """Where what is known is too old an opt-in's confirmation waits; an opt-out's does not."""
     out, back = practice.stop(), practice.stop(STOPPED, age=3)
     back = practice.start(STOPPED, age=2)
     practice.vouch(age=0)
     time.sleep(0.2)
-    with Guard.from_url(redis_url, buckets=BUCKETS, max_staleness=0.1) as guard:
-        assert said(guard.claim_confirmation(HERE, STOPPED, back)) == (VerdictKind.UNKNOWN, Unknown.STALE)
-        assert said(guard.claim_confirmation(HERE, FINE, out)) == ALLOWED
-        practice.vouch()
-        with Guard.from_url(redis_url, buckets=BUCKETS) as patient:
-            assert said(patient.claim_confirmation(HERE, STOPPED, back)) == ALLOWED
+    guard, patient = make_guard(redis_url, max_staleness=0.1), make_guard(redis_url)
+    assert said(guard.claim_confirmation(HERE, STOPPED, back)) == (VerdictKind.UNKNOWN, Unknown.STALE)
+    assert said(guard.claim_confirmation(HERE, FINE, out)) == ALLOWED
+    practice.vouch()
+    assert said(patient.claim_confirmation(HERE, STOPPED, back)) == ALLOWED
 
 
 def test_a_race_has_one_winner(redis_url: str, practice: Practice) -> None:
@@ -215,16 +202,31 @@ def test_a_race_has_one_winner(redis_url: str, practice: Practice) -> None:
     assert all(kinds.count(VerdictKind.SUPPRESSED) == senders - 1 for kinds in wins)
 
 
+def test_a_race_of_tasks_has_one_winner(redis_url: str, practice: Practice) -> None:
+    """Of 32 tasks that share a guard exactly one may send, a thousand times."""
+    numbers = [f"+1202555{n:04}" for n in range(1000)]
+    ids = [practice.stop(number) for number in numbers]
+
+    async def race() -> list[int]:
+        async with AsyncGuard.from_url(redis_url, buckets=BUCKETS, timeout=10) as guard:
+            won = []
+            for number, one in zip(numbers, ids, strict=True):
+                claims = (guard.claim_confirmation(HERE, number, one) for _ in range(32))
+                won.append([verdict.kind for verdict in await asyncio.gather(*claims)].count(VerdictKind.ALLOWED))
+            return won
+
+    assert asyncio.run(race()) == [1] * 1000
+
+
 @pytest.mark.parametrize("wrong", ["", "x", "g" * 32, "0" * 31, "0" * 33, "A" * 32, None, 7])
-def test_what_is_no_event_id_is_refused(redis_url: str, wrong: str) -> None:
+def test_what_is_no_event_id_is_refused(guard: AnyGuard, wrong: str) -> None:
     """What cannot be an event id raises ValueError: it would be SUPPRESSED for ever, and nobody would know why."""
-    with Guard.from_url(redis_url) as guard, pytest.raises(ValueError, match="event id"):
+    with pytest.raises(ValueError, match="event id"):
         guard.claim_confirmation(HERE, FINE, wrong)
 
 
-def test_a_garbled_answer_takes_nothing_for_granted(redis_url: str, practice: Practice, client: redis.Redis) -> None:
+def test_a_stranger_in_place_of_the_passes(guard: AnyGuard, practice: Practice, client: redis.Redis) -> None:
     """Where another system's value stands in place of the passes the answer is UNKNOWN, and the next STOP mends it."""
     client.set(PASSES, "another system's")
-    with Guard.from_url(redis_url, buckets=BUCKETS) as guard:
-        assert guard.claim_confirmation(HERE, FINE, event_id(0)).kind is VerdictKind.UNKNOWN
-        assert said(guard.claim_confirmation(HERE, FINE, practice.stop())) == ALLOWED
+    assert guard.claim_confirmation(HERE, FINE, event_id(0)).kind is VerdictKind.UNKNOWN
+    assert said(guard.claim_confirmation(HERE, FINE, practice.stop())) == ALLOWED
