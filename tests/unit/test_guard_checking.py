@@ -43,7 +43,7 @@ class Played:
         try:
             self._asked = self._next(answers)
         except StopIteration as done:
-            return done.value[0]
+            return done.value.verdicts[0]
         return None
 
     def _next(self, answers: list[Any] | None) -> Any:

@@ -19,6 +19,9 @@ class Clock:
     def monotonic(self) -> float:
         return self._monotonic
 
+    def perf_counter(self) -> float:
+        return self._monotonic
+
     def time(self) -> float:
         return self.now_ms / 1000
 
