@@ -47,7 +47,7 @@ L2 = [
         "begins_empty",
         "the outbox is neither deleted nor counted as empty",
         (
-            Edit(BEGIN, "redis.call('DEL', KEYS[1], KEYS[2], KEYS[3])", "redis.call('DEL', KEYS[1], KEYS[3])"),
+            Edit(BEGIN, "redis.call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[4])", "redis.call('DEL', KEYS[1], KEYS[3])"),
             Edit(BEGIN, "'outbox', '0', 'locations'", "'outbox', tostring(redis.call('ZCARD', KEYS[2])), 'locations'"),
             Edit(APPLY, "waiting = waiting + #changes / 2", "waiting = redis.call('ZCARD', outbox)"),
         ),
