@@ -31,7 +31,7 @@ def checked_event_id(event_id: object) -> str:
     """Return the id as it is. Raises ValueError for what is no `event_id` of a ConfirmationRequested."""
     if not isinstance(event_id, str) or not _EVENT_ID.fullmatch(event_id):
         raise ValueError("the event id of a confirmation is 32 hexadecimal digits, as its event has it")
-    return event_id
+    return str.__str__(event_id)
 
 
 def question(location_id: str, member: str, event_id: str, buckets: int, rules: Rules) -> tuple[str, ...]:
@@ -44,7 +44,7 @@ def question(location_id: str, member: str, event_id: str, buckets: int, rules: 
 def command(asked: tuple[str, ...], word: str, *, with_source: bool = False) -> Command:
     """Return what to send: the only command of a guard that changes anything."""
     name, script = ("EVAL", CONFIRM.source) if with_source else ("EVALSHA", CONFIRM.digest)
-    return (name, script, "3", *asked[:3], word, *asked[3:])
+    return (name, script, "3", *(key.encode() for key in asked[:3]), word, *(part.encode() for part in asked[3:]))
 
 
 def claim(asked: tuple[str, ...], rules: Rules, doubted: Doubted) -> Steps:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
@@ -43,10 +43,10 @@ class PromptTLSConnection(aioredis.SSLConnection):
 class Connecting:
     """A URL of Redis and what goes with it."""
 
-    url: str
+    url: str = field(repr=False)
     mode: Mode = "standalone"
     service: str = ""
-    sentinel_url: str = ""
+    sentinel_url: str = field(default="", repr=False)
     timeout: float = 1.0
     connect_timeout: float | None = None
 

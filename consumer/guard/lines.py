@@ -53,6 +53,9 @@ class Line:
             pass
         except AuthenticationError:
             raise
+        except redis.TimeoutError:
+            self.close()  # a firewall that forgot this one has forgotten them all, and each would cost a timeout
+            raise
         except redis.ConnectionError:
             self.close()  # a server that was started again has closed them all
         return self._ask(self._pool.connection_class(**self._pool.connection_kwargs), commands)
@@ -109,6 +112,9 @@ class AsyncLine:
             except IndexError:
                 pass
             except AuthenticationError:
+                raise
+            except (redis.TimeoutError, TimeoutError, asyncio.CancelledError):
+                self.forget()  # as above; the deadline is kept by cancelling
                 raise
             except redis.ConnectionError:
                 await self.close()

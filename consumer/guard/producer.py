@@ -59,7 +59,9 @@ class _Holding:
         return pause
 
 
-def _checked(hold: float) -> float:
+def _checked(hold: float, on_suppressed: object) -> float:
+    if not callable(on_suppressed):
+        raise TypeError("on_suppressed must be a function: what it is not handed would be lost")
     if not 0 <= hold < float("inf"):
         raise ValueError("hold must be a number of seconds, 0 to raise at once")
     return hold
@@ -81,7 +83,9 @@ class GuardedProducer:
         self._producer = producer
         self._guard = guard
         self._on_suppressed = on_suppressed
-        self._hold = _checked(hold)
+        self._hold = _checked(hold, on_suppressed)
+        if inspect.iscoroutinefunction(on_suppressed) or inspect.iscoroutinefunction(getattr(guard, "check", None)):
+            raise TypeError("GuardedProducer takes a Guard and a plain function: for asyncio take AsyncGuardedProducer")
 
     def produce(
         self, topic: str, value: Any = None, key: Any = None, *, location_id: str, number: str, **options: Any
@@ -135,7 +139,12 @@ class AsyncGuardedProducer:
         self._producer = producer
         self._guard = guard
         self._on_suppressed = on_suppressed
-        self._hold = _checked(hold)
+        self._hold = _checked(hold, on_suppressed)
+        for part, method in ((producer, "produce"), (guard, "check")):
+            if not inspect.iscoroutinefunction(getattr(part, method, None)):
+                raise TypeError(
+                    "AsyncGuardedProducer takes an AIOProducer and an AsyncGuard: else take GuardedProducer"
+                )
 
     async def produce(
         self,

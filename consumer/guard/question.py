@@ -55,8 +55,10 @@ class Call(NamedTuple):
     def command(self, word: str, *, with_source: bool = False) -> Keyed:
         """Return what to send, and the key by which the server is found."""
         name, script = ("EVAL_RO", self.script.source) if with_source else ("EVALSHA_RO", self.script.digest)
-        # A number as a text: where a signal comes while it packs a number, hiredis takes the process down.
-        return self.keys[0], (name, script, str(len(self.keys)), *self.keys, word, *self.arguments)
+        # A number as a text: where a signal comes while it packs a number, hiredis takes the process down. Keys as
+        # bytes: a client that was told another encoding would ask for a set that nobody fills.
+        keys = [key.encode() for key in self.keys]
+        return self.keys[0], (name, script, str(len(keys)), *keys, word, *self.arguments)
 
 
 def next_word() -> str:
@@ -65,9 +67,13 @@ def next_word() -> str:
 
 
 def checked_location(location_id: object) -> str:
-    """Return a location id as it is. Raises ValueError for what can be none: nobody would be opted out there."""
+    """Return a location id as it is. Raises ValueError for what can be none: nobody would be opted out there.
+
+    Of an enumeration's member, which is a text and may be written as another one, the text itself.
+    """
     if not isinstance(location_id, str):
         raise ValueError(f"the location must be a text, and is of type {type(location_id).__name__}")  # noqa: TRY004
+    location_id = str.__str__(location_id)
     if not is_location(location_id):
         raise ValueError("the location is empty or too long")
     try:
@@ -79,12 +85,17 @@ def checked_location(location_id: object) -> str:
 
 def members_of(numbers: Sequence[str], region: str) -> list[str]:
     """Return the members of a set that stand for these numbers. Raises NotANumber, saying which of them is none."""
+    if isinstance(numbers, str):
+        raise ValueError("the numbers must be a list of texts, and are one text")  # noqa: TRY004
+    for place, number in enumerate(numbers, 1):
+        if not isinstance(number, str):
+            raise NotANumber(f"number {place} of {len(numbers)} is no text: it is of type {type(number).__name__}")
     if len(numbers) > FEW and (lines := all_in_e164(numbers)) is not None:
         return lines.replace("+", "").split("\n")
     members = []
     for place, number in enumerate(numbers, 1):
         try:
-            members.append(digits_of(to_e164(number, region)))
+            members.append(digits_of(to_e164(str.__str__(number), region)))
         except NotANumber as problem:
             if len(numbers) == 1:
                 raise

@@ -14,6 +14,10 @@ class VerdictKind(StrEnum):
     SUPPRESSED = "SUPPRESSED"
     UNKNOWN = "UNKNOWN"
 
+    def __bool__(self) -> NoReturn:
+        """Refuse to be a truth value, as a verdict does."""
+        raise TypeError("a verdict's kind is no truth value: compare it with VerdictKind.ALLOWED")
+
 
 class Unknown(StrEnum):
     """Why a verdict is UNKNOWN."""
@@ -73,3 +77,7 @@ class NotAllowed(Exception):
     def __init__(self, verdict: Verdict) -> None:
         super().__init__(f"the send is {verdict.kind}" + (f" ({verdict.reason})" if verdict.reason else ""))
         self.verdict = verdict
+
+    def __reduce__(self) -> tuple[type[NotAllowed], tuple[Verdict]]:
+        """Be made again of the verdict, where a pool of processes hands it on."""
+        return type(self), (self.verdict,)

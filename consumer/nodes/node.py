@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import redis
 
@@ -89,8 +89,13 @@ class OneNode:
 
 
 def check_database(url: str) -> None:
-    """Raise BadURL for a URL that names a database by no number: redis-py would take it for number 0."""
+    """Raise BadURL for a URL that names a database by no number: redis-py would take it for number 0.
+
+    And for one that says how texts are written: in another encoding than UTF-8 a location's key is another key.
+    """
     parts = urlsplit(url)
+    if {name for name, _ in parse_qsl(parts.query, keep_blank_values=True)} & {"encoding", "encoding_errors"}:
+        raise BadURL("keys are written in UTF-8: leave `encoding` out")
     name = unquote(parts.path).replace("/", "")
     if parts.scheme != "unix" and name and not (name.isascii() and name.isdigit()):
         raise BadURL("a database is named by its number")

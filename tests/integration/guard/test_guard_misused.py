@@ -1,0 +1,103 @@
+"""What a hurried developer hands to a guard is understood as it was meant, or refused: it never lets a STOP pass."""
+
+from __future__ import annotations
+
+import copy
+import enum
+import pickle
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from consumer.domain.events import Action
+from consumer.guard import AsyncGuard, Guard, GuardedProducer, NotAllowed, NotANumber, VerdictKind
+from tests.parts.view import HERE, SUPPRESSED, said
+
+if TYPE_CHECKING:
+    from tests.parts.guards import AnyGuard
+    from tests.parts.view import Owner
+
+PATIENT = "+12025550148"
+PLACE = "caf\u00e9-1"
+
+
+class Named(str, enum.Enum):  # noqa: UP042 - the older way, which is written otherwise than it is
+    PLACE = PLACE
+    PATIENT = PATIENT
+
+
+def test_a_member_of_an_enumeration_is_its_text(guard: AnyGuard, owner: Owner) -> None:
+    """A location or a number that is a member of an enumeration of texts is that text, by every way of asking."""
+    owner.write(Action.OPT_OUT, PLACE, PATIENT)
+    owner.vouch()
+    place, patient = Named.PLACE, Named.PATIENT
+    assert said(guard.check(place, patient)) == SUPPRESSED
+    assert [said(verdict) for verdict in guard.check_many(place, [patient] * 9)] == [SUPPRESSED] * 9
+    assert [said(verdict) for verdict in guard.check_each([(place, patient)])] == [SUPPRESSED]
+    assert said(guard.check(place, patient, why=True)) == SUPPRESSED
+
+
+@pytest.mark.parametrize("kind", [Guard, AsyncGuard])
+def test_no_other_encoding_is_taken(kind: type[Guard | AsyncGuard], redis_url: str) -> None:
+    """A URL that would write keys otherwise than in UTF-8 is refused: nobody fills such a set."""
+    with pytest.raises(ValueError, match="UTF-8"):
+        kind.from_url(f"{redis_url}?encoding=latin-1")
+
+
+def test_a_client_of_another_encoding_asks_for_the_same_set(redis_url: str, owner: Owner) -> None:
+    """A client of somebody's own that writes texts otherwise finds who opted out all the same."""
+    import redis  # noqa: PLC0415 - only here
+
+    owner.write(Action.OPT_OUT, PLACE, PATIENT)
+    owner.vouch()
+    with redis.Redis.from_url(redis_url, encoding="latin-1") as client:
+        assert said(Guard(client, buckets=8).check(PLACE, PATIENT)) == SUPPRESSED
+
+
+@pytest.mark.parametrize("numbers", [[None], [12025550143], [b"+12025550143"], ["+12025550143"] * 20 + [None]])
+def test_what_is_no_text_is_no_number(guard: AnyGuard, owner: Owner, numbers: list[Any]) -> None:
+    """Something that is no text at all is refused as what is no number is, with its place and without its value."""
+    with pytest.raises(NotANumber, match=f"number {len(numbers)} of {len(numbers)} is no text") as refused:
+        guard.check_many(HERE, numbers)
+    assert "0143" not in str(refused.value)
+
+
+def test_one_number_is_no_list(guard: AnyGuard, owner: Owner) -> None:
+    """A number where a list of them is wanted is refused: its characters are no numbers."""
+    with pytest.raises(ValueError, match="list"):
+        guard.check_many(HERE, PATIENT)
+
+
+def test_nothing_of_a_verdict_is_a_truth_value(guard: AnyGuard, owner: Owner) -> None:
+    """Neither a verdict nor its kind can be tested for truth."""
+    verdict = guard.check(HERE, PATIENT)
+    with pytest.raises(TypeError):
+        bool(verdict)
+    with pytest.raises(TypeError):
+        bool(verdict.kind)
+    assert verdict.kind == "ALLOWED"
+    assert verdict.kind is VerdictKind.ALLOWED
+
+
+def test_what_is_not_allowed_can_be_handed_on(guard: AnyGuard, owner: Owner) -> None:
+    """The exception survives being copied and pickled, as pools of processes do."""
+    owner.write(Action.OPT_OUT, HERE, PATIENT)
+    with pytest.raises(NotAllowed) as raised:
+        guard.require(HERE, PATIENT)
+    for again in (copy.copy(raised.value), pickle.loads(pickle.dumps(raised.value))):
+        assert said(again.verdict) == SUPPRESSED
+        assert str(again) == str(raised.value)
+
+
+def test_a_producer_refuses_what_would_lose_messages(redis_url: str) -> None:
+    """A handler that is none, or that nobody would await, and a guard of the other kind are refused when it is made."""
+
+    async def later(_: object) -> None: ...
+
+    producer: Any = object()
+    guard, other = Guard.from_url(redis_url), AsyncGuard.from_url(redis_url)
+    for wrong in (None, later):
+        with pytest.raises(TypeError):
+            GuardedProducer(producer, guard, on_suppressed=wrong)  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        GuardedProducer(producer, other, on_suppressed=print)  # type: ignore[arg-type]
