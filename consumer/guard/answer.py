@@ -135,7 +135,7 @@ class Rules:
 
     def _accepts(self, now: int, fresh: int) -> bool:
         # A time ahead of now was written before the server's clock was set back: its age is not known.
-        return self._max_staleness_ms is None or 0 <= now - fresh <= self._max_staleness_ms
+        return now - fresh >= 0 and (self._max_staleness_ms is None or now - fresh <= self._max_staleness_ms)
 
     def _excuses(self, now: int, fresh: int, window: Sequence[bytes | str | None]) -> bool:
         """Whether a maintenance window is open, and what it stands on was new enough when it began."""

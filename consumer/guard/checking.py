@@ -40,6 +40,7 @@ Doubted = Callable[[str, Unknown], None]
 
 LOOK_AGAIN_S = 0.05
 """Seconds between two looks whether a bucket has caught up."""
+LONGEST_CATCH_UP_S = 3600
 ASKED_TOGETHER = 64
 """Calls in one round trip: its deadline is for as many as a server answers well within it."""
 
@@ -56,6 +57,8 @@ def check(
     With `catch_up` the answer is given once the view holds all that inbound held when it was first asked, or after so
     many seconds.
     """
+    if catch_up is not None and not 0 <= catch_up <= LONGEST_CATCH_UP_S:
+        raise ValueError(f"catch_up must be a number of seconds, {LONGEST_CATCH_UP_S} at most")
     verdicts: list[Verdict] = [_NOTHING] * count
     told: list[Sequence[Told]] = [()] * len(calls)
     asked_at = [_AskedAt() for _ in calls]

@@ -27,9 +27,9 @@ local function is_granted(kind, take)
 end
 
 local found = 'NONE'
-if marker[1] == run and marker[2] == replication and tonumber(marker[3]) then
+if marker[1] == run and marker[2] == replication and string.match(marker[3] or '', '^%-?%d+$') then
   local age = now - tonumber(marker[3])
-  local is_fresh = ARGV[5] == '' or age >= 0 and age <= tonumber(ARGV[5])
+  local is_fresh = age >= 0 and (ARGV[5] == '' or age <= tonumber(ARGV[5]))
   if is_granted('O', true) then -- the opt-out's own, whatever has become of the patient since
     found = 'PASSES'
   elseif member == 0 and is_granted('I', is_fresh) then

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from redis.exceptions import NoScriptError
 
 from consumer.domain.buckets import DEFAULT_BUCKETS
+from consumer.domain.phone import is_region
 from consumer.guard import confirming, question
 from consumer.guard.answer import Rules
 from consumer.guard.checking import alone, check
@@ -39,9 +40,13 @@ class Questions:
     """What both guards know: how numbers are read, where locations live, and which answers are believed."""
 
     def __init__(self, buckets: int, max_staleness: float | None, region: str) -> None:
-        """Raise ValueError for an age that is no positive number."""
+        """Raise ValueError for an age that is no positive number, and for buckets and a region that cannot be."""
         if max_staleness is not None and not 0 < max_staleness < math.inf:
             raise ValueError("max_staleness must be a positive number of seconds, or None to accept any age")
+        if type(buckets) is not int or buckets < 1:
+            raise ValueError("buckets must be a whole number from 1 on: that of the workers")
+        if not is_region(region):
+            raise ValueError("region must be a country's two letters of ISO 3166, as in US, GB, CA")
         self._buckets = buckets
         self._rules = Rules(max_staleness)
         self._region = region

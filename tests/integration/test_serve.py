@@ -459,3 +459,10 @@ def test_a_key_of_another_kind_is_no_fault_of_ours(serving: Serving, owner: Owne
             client.set(key, "garbage")
     assert serving.ask(SINGLE, asked(FINE)).status == 503
     assert serving.ask(MANY, many(FINE)).json["verdicts"][0]["verdict"] == "UNKNOWN"
+
+
+def test_a_question_has_no_query(serving: Serving, owner: Owner) -> None:
+    """A number in a URL would get into logs, and what else stands there would be left out in silence: it is refused."""
+    said = sentence(serving, f"{SINGLE}?number={STOPPED}", asked(FINE), 422)
+    assert "query" in said
+    assert STOPPED not in said

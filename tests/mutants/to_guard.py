@@ -337,7 +337,7 @@ PASSES = [
         (
             Edit(
                 "guard/confirm.lua",
-                "if marker[1] == run and marker[2] == replication and tonumber(marker[3]) then",
+                "if marker[1] == run and marker[2] == replication and string.match(marker[3] or '', '^%-?%d+$') then",
                 "marker[3] = marker[3] or now\nif true then",
             ),
             Edit("guard/confirming.py", "said if standing.reason is None else", "said if said else"),

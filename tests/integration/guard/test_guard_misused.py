@@ -11,10 +11,10 @@ import pytest
 
 from consumer.domain.events import Action
 from consumer.guard import AsyncGuard, Guard, GuardedProducer, NotAllowed, NotANumber, VerdictKind
-from tests.parts.view import HERE, SUPPRESSED, said
+from tests.parts.view import HERE, META, SUPPRESSED, connect, said
 
 if TYPE_CHECKING:
-    from tests.parts.guards import AnyGuard
+    from tests.parts.guards import AnyGuard, MakeGuard
     from tests.parts.view import Owner
 
 PATIENT = "+12025550148"
@@ -60,6 +60,29 @@ def test_what_is_no_text_is_no_number(guard: AnyGuard, owner: Owner, numbers: li
     with pytest.raises(NotANumber, match=f"number {len(numbers)} of {len(numbers)} is no text") as refused:
         guard.check_many(HERE, numbers)
     assert "0143" not in str(refused.value)
+
+
+@pytest.mark.parametrize("catch_up", [float("nan"), float("inf"), -1])
+def test_a_wait_that_is_none_is_refused(guard: AnyGuard, owner: Owner, catch_up: float) -> None:
+    """A question is not asked with a wait that would never end, or never begin."""
+    with pytest.raises(ValueError, match="catch_up"):
+        guard.check(HERE, PATIENT, catch_up=catch_up)
+
+
+@pytest.mark.parametrize("wrong", [{"buckets": 0}, {"buckets": -1}, {"region": "UK"}, {"region": "us"}])
+def test_what_cannot_be_the_workers_is_refused(redis_url: str, wrong: dict[str, Any]) -> None:
+    """Buckets and regions that there are not are refused when a guard is made."""
+    for kind in (Guard, AsyncGuard):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            kind.from_url(redis_url, **wrong)
+
+
+def test_a_time_ahead_of_the_clock_is_of_no_known_age(make_guard: MakeGuard, redis_url: str, owner: Owner) -> None:
+    """A guard that accepts any age allows nobody on a time that is of no known one."""
+    guard = make_guard(redis_url, max_staleness=None)
+    with connect(redis_url) as client:
+        client.hset(META, "fresh", owner.view.server().time + 60_000)
+    assert guard.check(HERE, PATIENT).kind is VerdictKind.UNKNOWN
 
 
 def test_one_number_is_no_list(guard: AnyGuard, owner: Owner) -> None:
