@@ -40,6 +40,8 @@ def nodes_of(client: redis.Redis | redis.RedisCluster | Nodes) -> Nodes:
     if isinstance(client, redis.Redis):
         return OneNode(client)
     if not isinstance(client, redis.RedisCluster):
+        if not hasattr(client, "serving"):
+            raise TypeError(f"a {type(client).__name__} is no client of redis-py that can be asked: see Guard.from_url")
         return client
     # Its own hook would set connections to READONLY: they would go on answering when their server is a replica.
     settings = {**client.get_connection_kwargs(), "redis_connect_func": None}  # type: ignore[no-untyped-call]

@@ -124,3 +124,10 @@ def test_a_producer_refuses_what_would_lose_messages(redis_url: str) -> None:
             GuardedProducer(producer, guard, on_suppressed=wrong)  # type: ignore[arg-type]
     with pytest.raises(TypeError):
         GuardedProducer(producer, other, on_suppressed=print)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("client", [None, "redis://127.0.0.1:6379/0", 7])
+def test_what_is_no_client_is_refused(client: Any) -> None:
+    """Something that cannot be asked is refused when the guard is made, with what to do instead."""
+    with pytest.raises(TypeError, match="from_url"):
+        Guard(client)
