@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from hashlib import sha1
 from importlib.resources import files
 from itertools import count
@@ -87,13 +88,13 @@ def members_of(numbers: Sequence[str], region: str) -> list[str]:
     """Return the members of a set that stand for these numbers. Raises NotANumber, saying which of them is none."""
     if isinstance(numbers, str):
         raise ValueError("the numbers must be a list of texts, and are one text")  # noqa: TRY004
+    with suppress(TypeError):  # one of them is no text: below it is said which
+        if len(numbers) > FEW and (lines := all_in_e164(numbers)) is not None:
+            return lines.replace("+", "").split("\n")
+    members = []
     for place, number in enumerate(numbers, 1):
         if not isinstance(number, str):
             raise NotANumber(f"number {place} of {len(numbers)} is no text: it is of type {type(number).__name__}")
-    if len(numbers) > FEW and (lines := all_in_e164(numbers)) is not None:
-        return lines.replace("+", "").split("\n")
-    members = []
-    for place, number in enumerate(numbers, 1):
         try:
             members.append(digits_of(to_e164(str.__str__(number), region)))
         except NotANumber as problem:
