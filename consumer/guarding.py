@@ -46,7 +46,7 @@ def misunderstood(settings: Settings) -> ConfigurationError:
     written = {
         "standalone": "redis://user:password@host:port/0",
         "sentinel": "redis://user:password@sentinel-1:26379,sentinel-2:26379/0",
-        "cluster": "redis://user:password@host:port (a cluster has no database but 0)",
+        "cluster": "redis://user:password@node-1:6379,node-2:6379 (a cluster has no database but 0)",
     }
     # Not quoted: parts of a password could be.
     return ConfigurationError(

@@ -79,7 +79,8 @@ class Settings(BaseSettings):
     )
     redis_mode: Literal["standalone", "sentinel", "cluster"] = Field(
         "standalone",
-        description="`cluster` for a Redis Cluster: `OPTOUT_REDIS_URL` then names any of its nodes. "
+        description="`cluster` for a Redis Cluster: `OPTOUT_REDIS_URL` then names some of its nodes, "
+        "`redis://user:password@n1:6379,n2:6379`: any that answers knows the others. "
         "`sentinel`: it names the Sentinels, `redis://user:password@s1:26379,s2:26379/0`, with the user and password "
         "of the Redis.",
     )

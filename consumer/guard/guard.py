@@ -108,8 +108,9 @@ class Guard(Questions):
         """Return a guard for the Redis at this URL that answers each round trip within `timeout` seconds.
 
         It says UNKNOWN if need be. Of these seconds connecting takes at most `connect_timeout`. With mode `cluster` the
-        URL names any node of a Redis Cluster; with `sentinel` it names the Sentinels that watch over `service`,
-        redis://user:password@s1:26379,s2:26379/0, and `sentinel_url` their own user and password, where they have any.
+        URL names some nodes of a Redis Cluster, redis://user:password@n1:6379,n2:6379, of which one has to answer; with
+        `sentinel` the Sentinels that watch over `service`, redis://user:password@s1:26379,s2:26379/0, and
+        `sentinel_url` their own user and password, where they have any.
         A connection that was closed meanwhile is made once more; a Redis that does not answer is not asked again.
         Raises ValueError for what is no URL of a Redis.
         """

@@ -8,13 +8,14 @@ import threading
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import redis
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 from redis.exceptions import AuthenticationError, ClusterDownError, MovedError
 
 from consumer.nodes.deadline import deadline, left
-from consumer.nodes.node import MEND_EVERY, BadURL, Node, WrongMode, at_address
+from consumer.nodes.node import MEND_EVERY, BadURL, Node, WrongMode, addresses, at_address
 from consumer.nodes.turn import Turn
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from consumer.nodes.node import Connect
 
+DEFAULT_PORT = 6379
 IDLE_AFTER = 10.0
 """Seconds without a question for a shard that is away, after which nobody looks whether it is back."""
 LOOK_WITHIN = 5.0
@@ -195,17 +197,20 @@ def _answers(node: Node) -> bool:
 
 
 def cluster_at(url: str, connect: Connect) -> ClusterNodes:
-    """Return the cluster that the node at this URL belongs to; `connect` makes a client of the node at a URL.
+    """Return the cluster that the nodes of this URL belong to; `connect` makes a client of the node at a URL.
 
-    All nodes are asked with the URL's user, password and options. Connects to nothing yet. Raises ValueError for a URL
-    that names no host, or a database: a cluster has only one.
+    The URL names one node or several, as redis://user:password@a:6379,b:6379: any that answers knows the others. All
+    are asked with its user, password and options. Connects to nothing yet. Raises ValueError for a URL that names no
+    host, or a database: a cluster has only one.
     """
-    first = connect(url).connection_pool.connection_kwargs
-    if "path" in first or first.get("db"):
-        raise BadURL("a cluster is reached by host and port, and has no databases")
+    if urlsplit(url).scheme == "unix":
+        raise BadURL("a cluster is reached by host and port")
+    seeds = addresses(url, DEFAULT_PORT)
+    if connect(at_address(url, *seeds[0])).connection_pool.connection_kwargs.get("db"):
+        raise BadURL("a cluster has no databases")
 
     def node_at(host: str, port: int) -> Node:
         own = at_address(url, host, port)
         return Node(f"{host}:{port}", connect(own), own)
 
-    return ClusterNodes([(first.get("host", "localhost"), first.get("port", 6379))], node_at)
+    return ClusterNodes(seeds, node_at)

@@ -97,11 +97,11 @@ class _BoundedTCP(Connection):
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 sock.settimeout(_left(self.socket_connect_timeout) / (len(addresses) - tried))
                 sock.connect(address)
+                sock.settimeout(_left(self.socket_timeout))
             except OSError as error:
                 problem = error
                 sock.close()
             else:
-                sock.settimeout(_left(self.socket_timeout))
                 return sock
         raise problem
 

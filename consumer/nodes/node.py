@@ -101,6 +101,17 @@ def check_database(url: str) -> None:
         raise BadURL("a database is named by its number")
 
 
+def addresses(url: str, default_port: int) -> list[tuple[str, int]]:
+    """Return the hosts and ports that a URL names, with commas: redis://user:password@a:1,b:2/0. Raises BadURL."""
+    found = []
+    for text in urlsplit(url).netloc.rpartition("@")[2].split(","):
+        parts = urlsplit(f"redis://{text}")
+        if not parts.hostname:
+            raise BadURL("a server is named as host:port")
+        found.append((parts.hostname, parts.port or default_port))
+    return found
+
+
 def at_address(url: str, host: str, port: int) -> str:
     """Return the URL with another host and port; user, password, database and options stay."""
     parts = urlsplit(url)

@@ -11,7 +11,7 @@ from redis.exceptions import AuthenticationError, MasterDownError, NoPermissionE
 from redis.sentinel import MasterNotFoundError
 
 from consumer.nodes.deadline import deadline, left
-from consumer.nodes.node import MEND_EVERY, BadURL, Node, WrongMode, at_address
+from consumer.nodes.node import MEND_EVERY, BadURL, Node, WrongMode, addresses, at_address
 from consumer.nodes.turn import Turn
 
 if TYPE_CHECKING:
@@ -146,17 +146,9 @@ def sentinel_at(url: str, service: str, connect: Connect, *, sentinel_url: str =
     `connect` makes a client of the server at a URL. Connects to nothing yet. Raises ValueError for what is no such URL.
     """
     parts = urlsplit(url)
-    addresses = [_address(text) for text in parts.netloc.rpartition("@")[2].split(",")]
     if parts.scheme == "unix" or not service.strip():
         raise BadURL("Sentinels are reached by host and port, and watch over a service that has a name")
     own = sentinel_url or f"{parts.scheme}://sentinel"
     connect(at_address(url, "sentinel", DEFAULT_PORT))  # refuses what the URL says of the primary, before it is needed
-    sentinels = [connect(at_address(own, host, port)) for host, port in addresses]
+    sentinels = [connect(at_address(own, host, port)) for host, port in addresses(url, DEFAULT_PORT)]
     return SentinelNodes(sentinels, service, url, connect)
-
-
-def _address(text: str) -> tuple[str, int]:
-    parts = urlsplit(f"redis://{text}")
-    if not parts.hostname:
-        raise BadURL("a Sentinel is named as host:port")
-    return parts.hostname, parts.port or DEFAULT_PORT

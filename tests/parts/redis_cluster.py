@@ -57,6 +57,10 @@ class RedisCluster(AbstractContextManager["RedisCluster"]):
         """The address of one node."""
         return self.servers[0].url
 
+    def url_of(self, *numbers: int) -> str:
+        """Return a URL that names these servers."""
+        return "redis://" + ",".join(f"{HOST}:{self.servers[number].port}" for number in numbers)
+
     def __enter__(self) -> Self:
         with ExitStack() as resources:
             for server in self.servers:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
 
-from consumer.guard import Unknown, VerdictKind
+from consumer.guard import Guard, Unknown, VerdictKind
 from tests.parts.fake_redis import (
     BlackHole,
     FakeRedis,
@@ -42,7 +43,6 @@ from tests.parts.view import (
 )
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable, Iterator
 
     from consumer.embedded.redis_server import RedisServer
@@ -200,14 +200,28 @@ def test_faults_leave_no_connection_behind(behind: FakeRedis, make_guard: MakeGu
     assert open_to(behind) <= 1
 
 
-def open_to(other: FakeRedis) -> int:
+def test_a_connection_that_is_made_too_late_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the timeout is over the moment that a server takes the connection, it is not left open."""
+    connect_to = socket.socket.connect
+
+    def late(self: socket.socket, address: Any) -> None:
+        connect_to(self, address)
+        time.sleep(2 * TIMEOUT)
+
+    with FakeRedis(silent) as other, Guard.from_url(other.url, timeout=TIMEOUT) as guard:
+        monkeypatch.setattr(socket.socket, "connect", late)
+        assert said(guard.check(HERE, FINE)) == unknown(Unknown.TIMEOUT)
+        assert open_to(other, most=0) == 0
+
+
+def open_to(other: FakeRedis, most: int = 1) -> int:
     """Return how many connections of this process to a server are open, by the kernel's account of them."""
     deadline = time.monotonic() + 2
     while True:
         with open("/proc/self/net/tcp", encoding="ascii") as table:  # noqa: PTH123 - no file
             rows = [line.split() for line in table]
         count = sum(row[2].endswith(f":{other.port:04X}") and row[3] in ("01", "08") for row in rows)
-        if count <= 1 or time.monotonic() > deadline:
+        if count <= most or time.monotonic() > deadline:
             return count
         time.sleep(0.05)
 
