@@ -186,8 +186,7 @@ class AsyncGuard(Questions):
 
     async def _sent(self, node: Node, commands: Sequence[Command], until: float) -> list[Any]:
         try:
-            async with asyncio.timeout_at(until):
-                return await self._line(node).ask_all(commands)
+            return await self._line(node).ask_all(commands, until)
         except Exception as error:  # noqa: BLE001 - a client that trips over an answer must not end the sender
             return [error] * len(commands)
 
@@ -198,8 +197,7 @@ class AsyncGuard(Questions):
             return None
         word = next_word()
         try:
-            async with asyncio.timeout_at(until):
-                answer = await self._line(node).ask(call.command(word)[1])
+            answer = await self._line(node).ask(call.command(word)[1], until)
         except NoScriptError:
             return None
         except Exception as error:  # noqa: BLE001 - as above

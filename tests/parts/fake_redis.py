@@ -109,6 +109,37 @@ def counting(port: int, turns: list[int]) -> Callable[[socket.socket], None]:
     return serve
 
 
+class Firewall:
+    """Passes everything on to a port, until it forgets: what then comes on an older connection it swallows."""
+
+    def __init__(self, port: int, together: int = 1) -> None:
+        """The first so many connections are served once they are all there."""
+        self._port = port
+        self._together = threading.Barrier(together)
+        self._first = together
+        self._forgotten = 0
+        self.count = 0
+        """The connections so far."""
+
+    def forget(self) -> None:
+        """Forget all connections."""
+        self._forgotten = self.count
+
+    def __call__(self, near: socket.socket) -> None:
+        """Serve one connection."""
+        self.count = own = self.count + 1
+        if own <= self._first:
+            self._together.wait(10)
+        with socket.create_connection((HOST, self._port)) as far:
+            while True:
+                for source in select.select([near, far], [], [])[0]:
+                    data = source.recv(1 << 20)
+                    if not data:
+                        return
+                    if own > self._forgotten:
+                        (far if source is near else near).sendall(data)
+
+
 def saying(answer: bytes, *, greets: bool = True) -> Callable[[socket.socket], None]:
     """Give this answer to each command; those that greet are answered as Redis does, if it greets."""
 
