@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
 
+from consumer.nodes.lookup import look_up
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -90,11 +92,14 @@ class _BoundedTCP(Connection):
 
     def _connect(self) -> socket.socket:
         problem = OSError("the host has no address")
-        addresses = socket.getaddrinfo(self.host, self.port, self.socket_type, socket.SOCK_STREAM)
+        rest = _left(self.socket_connect_timeout)
+        addresses = look_up(self.host, self.port, self.socket_type, None if rest == math.inf else rest)
         for tried, (family, kind, protocol, _, address) in enumerate(addresses):
             sock = socket.socket(family, kind, protocol)
             try:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                if self.socket_keepalive:
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
                 sock.settimeout(_left(self.socket_connect_timeout) / (len(addresses) - tried))
                 sock.connect(address)
                 sock.settimeout(_left(self.socket_timeout))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import socket
+import threading
 import traceback
-from typing import TYPE_CHECKING
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
 
 from consumer.domain.events import Action
-from consumer.guard import Unknown
+from consumer.guard import Guard, Unknown
 from consumer.suppression.view import View
 from tests.parts.view import (
     ALLOWED,
@@ -28,6 +32,7 @@ from tests.parts.view import (
     follow,
     paused,
     promote,
+    said,
     set_up,
     unknown,
     wait_for,
@@ -35,6 +40,8 @@ from tests.parts.view import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.parts.guards import MakeGuard
     from tests.parts.redis import MakeRedis
 
@@ -207,3 +214,77 @@ def test_a_demoted_primary_is_another_server(own_redis: MakeRedis, make_guard: M
         assert old.hget(META, "run") == run.encode()
         assert View(old, buckets=BUCKETS, ledger=LOG).server().run == run
         assert answers(guard) == [unknown(Unknown.OTHER_SERVER)] * 2
+
+
+class Resolver:
+    """The system's, which hangs for a while where it is asked for a name."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._look_up = socket.getaddrinfo
+        self.answers = threading.Event()
+        self.asked = 0
+        monkeypatch.setattr(socket, "getaddrinfo", self._late)
+
+    def _late(self, host: str, *arguments: Any, **options: Any) -> Any:
+        if host == "localhost":
+            self.asked += 1
+            self.answers.wait(30)
+        return self._look_up(host, *arguments, **options)
+
+
+@pytest.fixture
+def resolver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Resolver]:
+    hung = Resolver(monkeypatch)
+    yield hung
+    hung.answers.set()
+
+
+def named(url: str) -> str:
+    return url.replace("127.0.0.1", "localhost")
+
+
+def test_a_resolver_that_hangs(redis_url: str, make_guard: MakeGuard, resolver: Resolver) -> None:
+    """While names are not looked up each question is UNKNOWN within the timeout, and right when they are again."""
+    with connect(redis_url) as client:
+        set_up(client)
+    guard = make_guard(named(redis_url))
+    for _ in range(2):
+        with within(TIMEOUT + MUCH):
+            assert [said(guard.check(HERE, FINE))] == [unknown(Unknown.TIMEOUT)]
+    resolver.answers.set()
+    assert answers(guard) == [SUPPRESSED, ALLOWED]
+
+
+def test_a_name_is_looked_up_once_for_all(redis_url: str, resolver: Resolver) -> None:
+    """However many threads ask while the resolver hangs, one look-up is under way."""
+    with connect(redis_url) as client:
+        set_up(client)
+    with Guard.from_url(named(redis_url), timeout=TIMEOUT, buckets=BUCKETS) as guard, ThreadPoolExecutor(20) as pool:
+        with within(TIMEOUT + MUCH):
+            found = list(pool.map(lambda _: said(guard.check(HERE, FINE)), range(20)))
+        assert found == [unknown(Unknown.TIMEOUT)] * 20
+        assert resolver.asked == 1
+        resolver.answers.set()
+        assert answers(guard) == [SUPPRESSED, ALLOWED]
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork.*:DeprecationWarning")
+def test_a_fork_looks_up_by_itself(redis_url: str, resolver: Resolver) -> None:
+    """A process that was forked while a look-up hung does not wait for the one of its parent."""
+    with connect(redis_url) as client:
+        set_up(client)
+    with Guard.from_url(named(redis_url), timeout=TIMEOUT, buckets=BUCKETS) as guard:
+        assert said(guard.check(HERE, FINE)) == unknown(Unknown.TIMEOUT)
+        context = multiprocessing.get_context("fork")
+        near, far = context.Pipe()
+
+        def look() -> None:
+            resolver.answers = threading.Event()
+            resolver.answers.set()
+            far.send(said(guard.check(HERE, FINE)))
+
+        child = context.Process(target=look)
+        child.start()
+        assert near.poll(20)
+        assert near.recv() == ALLOWED
+        child.join()
