@@ -84,7 +84,7 @@ class GuardedProducer:
         self._guard = guard
         self._on_suppressed = on_suppressed
         self._hold = _checked(hold, on_suppressed)
-        if inspect.iscoroutinefunction(on_suppressed) or inspect.iscoroutinefunction(getattr(guard, "check", None)):
+        if _is_async(on_suppressed) or _is_async(getattr(guard, "check", None)):
             raise TypeError("GuardedProducer takes a Guard and a plain function: for asyncio take AsyncGuardedProducer")
 
     def produce(
@@ -124,6 +124,10 @@ class GuardedProducer:
         return True
 
 
+def _is_async(function: Any) -> bool:
+    return inspect.iscoroutinefunction(inspect.unwrap(function))
+
+
 class AsyncGuardedProducer:
     """A `confluent_kafka.aio.AIOProducer` that asks the guard before each message: as GuardedProducer."""
 
@@ -141,7 +145,7 @@ class AsyncGuardedProducer:
         self._on_suppressed = on_suppressed
         self._hold = _checked(hold, on_suppressed)
         for part, method in ((producer, "produce"), (guard, "check")):
-            if not inspect.iscoroutinefunction(getattr(part, method, None)):
+            if not _is_async(getattr(part, method, None)):
                 raise TypeError(
                     "AsyncGuardedProducer takes an AIOProducer and an AsyncGuard: else take GuardedProducer"
                 )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import enum
 import pickle
+import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -131,3 +133,31 @@ def test_what_is_no_client_is_refused(client: Any) -> None:
     """Something that cannot be asked is refused when the guard is made, with what to do instead."""
     with pytest.raises(TypeError, match="from_url"):
         Guard(client)
+
+
+def test_a_question_that_nobody_awaited_is_not_true(redis_url: str) -> None:
+    """Taken for an answer it raises, instead of letting everybody pass; it runs wherever a coroutine does."""
+
+    async def ask() -> None:
+        async with AsyncGuard.from_url(redis_url) as guard:
+            for question in (
+                guard.check(HERE, PATIENT),
+                guard.check_many(HERE, [PATIENT]),
+                guard.check_each([(HERE, PATIENT)]),
+                guard.require(HERE, PATIENT),
+                guard.claim_confirmation(HERE, PATIENT, str(uuid.uuid4())),
+            ):
+                with pytest.raises(TypeError, match="await"):
+                    bool(question)
+                question.close()
+            async with asyncio.TaskGroup() as group:
+                task = group.create_task(guard.check(HERE, PATIENT))
+            verdicts = [
+                await guard.check(HERE, PATIENT),
+                task.result(),
+                await asyncio.wait_for(guard.check(HERE, PATIENT), 5),
+                *await asyncio.gather(guard.check(HERE, PATIENT), guard.check(HERE, PATIENT)),
+            ]
+            assert {verdict.kind for verdict in verdicts} == {VerdictKind.UNKNOWN}  # nobody vouched for this one
+
+    asyncio.run(ask())
