@@ -2,7 +2,9 @@
 
 Only workers and operators can change what is suppressed. A guard can read the sets and nothing else, so that a sender
 whose password is stolen can neither opt anybody in nor look at other data. Who sends confirmations can take passes
-besides, and change no set: of the keys that its one script is called with none but the passes are sorted sets.
+besides, and change no set: of the keys that its one script is called with none but the passes are sorted sets. The
+operator's CONFIG GET, for what `optout check-config` looks at in a cluster, shows a `requirepass`, too: with users like
+these the default one is to be off.
 """
 
 from __future__ import annotations
