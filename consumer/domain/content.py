@@ -55,8 +55,11 @@ def content_faults(text: str, *, confirms_opt_out: bool = False) -> tuple[Conten
     """Return what is wrong with an automated message or a template of one, each once; nothing where it may be sent.
 
     The text that confirms an opt-out need not tell the way out again: say so by `confirms_opt_out`. Placeholders as in
-    `{first_name}`, `{{ name }}`, `%s` and `${name}` count as no word: what they stand for is not looked at.
+    `{first_name}`, `{{ name }}`, `%s` and `${name}` count as no word: what they stand for is not looked at. Raises
+    TypeError for what is no text.
     """
+    if not isinstance(text, str):
+        raise TypeError("what is looked at is a text, as str")
     keyword = _KEYWORDS.recognise(text)
     if keyword is not None:
         sentence = f"the whole text is the keyword {keyword.word}: a system that receives it may obey it"
@@ -75,7 +78,7 @@ def content_faults(text: str, *, confirms_opt_out: bool = False) -> tuple[Conten
 
 
 def _tells_stop(each: Told) -> bool:
-    return each.form in OPT_OUT and (each.out or each.form not in EVERYDAY)
+    return each.form in OPT_OUT and (each.out or each.form not in EVERYDAY) and not each.misused
 
 
 def _retired(text: str, asked: list[Told]) -> Iterator[ContentFault]:
@@ -91,7 +94,8 @@ def _retired(text: str, asked: list[Told]) -> Iterator[ContentFault]:
 
 
 def _wrong(each: Told) -> ContentFault | None:
-    if each.form in EVERYDAY and each.sure and not each.out:
+    everyday = each.form in EVERYDAY and each.sure and not each.out
+    if everyday or (each.misused and each.form in OPT_OUT):
         word = next(word for word in STANDARD.words if normal_form(word) == each.form)
         sentence = f"it asks for {word} without saying that it ends all messages: whoever texts it has opted out"
         return ContentFault(ContentFaultCode.KEYWORD_MISUSED, sentence, word)

@@ -34,7 +34,7 @@ class Told:
 
     `word` is as written and `form` its normal form. `out` says that it is told as the end of messages. `marked` says
     that it is in capitals, in quotes, or a figure. `sure` is False where everyday talk may be meant: "please send
-    payment".
+    payment". `misused` says that it is told as something else: "to cancel your appointment".
     """
 
     word: str
@@ -42,6 +42,7 @@ class Told:
     out: bool
     marked: bool
     sure: bool
+    misused: bool = False
 
 
 class _Word(NamedTuple):
@@ -105,6 +106,10 @@ _OUT = re.compile(
 _CLEARLY = re.compile(_CLEARLY_OUT)
 _OUT_BEFORE = re.compile(rf"\b(?:to|2) (?:{_OUT.pattern})")
 _MAYBE_OUT = re.compile(r"(?:stop|end|quit|cancel|halt|leave)\b(?!.*\b(?:appointment|appt|visit|booking|order)\b)")
+_SOMETHING_ELSE = re.compile(
+    r"(?:cancel|confirm|change|move|reschedule|decline|skip|end|stop|quit|delete)\b[^,]*?"
+    r"\b(?:appointment|appt|visit|booking|order|call|prescription|refill)s?\b"
+)
 _FIRST = re.compile(r"^(?:to \d[\d ]*\b ?)?(?:(?:at any ?time|any ?time|now) )?")
 _TO_A_NUMBER = re.compile(r"to \d[\d ]{4,}(?:$|,|(?:to|for|2|and|or|if|at)\b)")  # and not to 12345 Main Street
 _CONNECTORS = re.compile(r"(?:to|2|for|4|para) ")
@@ -151,7 +156,8 @@ class _Reading:
             phrase = self._phrase(at)
             if self._stands_alone(at, phrase, led=led):
                 out = self._is_out(phrase.end) or self._out_stands_before(at)
-                yield Told(phrase.word, phrase.form, out=out, marked=phrase.marked, sure=True)
+                misused = not out and self._is_something_else(phrase.end)
+                yield Told(phrase.word, phrase.form, out=out, marked=phrase.marked, sure=True, misused=misused)
                 at = since = phrase.end
                 continue
             at += 1
@@ -218,7 +224,8 @@ class _Reading:
             # "Reply YES, NO or STOP to quit" says nothing of YES and NO.
             out = (out_behind and (item.end == end or item.form in OPT_OUT)) or (out_before and number == 0)
             sure = item.marked or out_behind or out or named or to_a_number or self.words[verb].form in _REPLIES
-            yield Told(item.word, item.form, out=out, marked=item.marked, sure=sure)
+            misused = item.end == end and not out and self._is_something_else(end)
+            yield Told(item.word, item.form, out=out, marked=item.marked, sure=sure, misused=misused)
 
     def _stands_alone(self, at: int, phrase: _Phrase, *, led: bool) -> bool:
         """Return whether a word that nothing asks for directly is told by what stands beside it."""
@@ -239,6 +246,9 @@ class _Reading:
     def _is_out(self, at: int) -> bool:
         behind = self._purpose(at)
         return behind is not None and _OUT.match(behind) is not None
+
+    def _is_something_else(self, at: int) -> bool:
+        return _SOMETHING_ELSE.match(self._purpose(at) or "") is not None
 
     def _out_stands_before(self, at: int) -> bool:
         """Return whether this is the answer in "Opt out: STOP"."""
