@@ -301,9 +301,9 @@ def children_of(pid: int) -> list[str]:
 
 
 def command_of(pid: str) -> str:
-    return subprocess.run(["ps", "-o", "args=", "-p", pid], check=False, capture_output=True, text=True).stdout.replace(
-        "valkey-server", "redis-server"
-    )
+    return subprocess.run(
+        ["ps", "-ww", "-o", "args=", "-p", pid], check=False, capture_output=True, text=True
+    ).stdout.replace("valkey-server", "redis-server")
 
 
 def alive(pid: int) -> bool:
