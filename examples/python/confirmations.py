@@ -91,4 +91,6 @@ def is_settled(guard: Guard, codec: Codec, consumer: Consumer, record: Message) 
 
 
 if __name__ == "__main__":
+    if len(sys.argv) not in (4, 5):
+        sys.exit(__doc__)
     sys.exit(main(*sys.argv[1:5]))

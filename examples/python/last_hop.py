@@ -87,4 +87,6 @@ def is_settled(guard: Guard, record: Message) -> bool:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 5:
+        sys.exit(__doc__)
     sys.exit(main(*sys.argv[1:5]))

@@ -65,4 +65,6 @@ def main(brokers: str, redis_url: str, topic: str) -> int:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 4:
+        sys.exit(__doc__)
     sys.exit(main(*sys.argv[1:4]))

@@ -70,4 +70,6 @@ async def send(guarded: AsyncGuardedProducer, topic: str, place: int, line: str,
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 4:
+        sys.exit(__doc__)
     sys.exit(asyncio.run(main(*sys.argv[1:4])))

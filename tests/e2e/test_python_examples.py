@@ -94,6 +94,15 @@ def outbound(system: System) -> list[dict[str, Any]]:
     return [json.loads(message.value() or b"") for message in system.messages("outbound")]
 
 
+@pytest.mark.parametrize("name", ["outbound.py", "outbound_async.py", "last_hop.py", "confirmations.py"])
+def test_without_arguments_it_says_how_it_is_called(name: str) -> None:
+    """Who runs an example without arguments reads what it does and what it wants."""
+    done = subprocess.run([sys.executable, str(EXAMPLES / name)], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert f"python {name} kafka-1:9092" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_stop_that_comes_while_a_message_waits_is_heeded(system: System, tmp_path: Path) -> None:
     """The last hop asks again: who texted STOP while the message lay in the topic gets none; others get theirs."""
     topic = system.topics["outbound"]
