@@ -65,25 +65,25 @@ def _missing(settings: Settings) -> list[str]:
     return faults
 
 
-def _redis_faults(settings: Settings) -> list[str]:
+def _redis_faults(settings: Settings) -> Iterator[str]:
     cluster = settings.redis_mode == "cluster"
     try:
         servers = deployment.redis_nodes(settings).all()
     except WrongMode as problem:
-        return [str(problem)]
+        yield str(problem)
+        return
     except (redis.RedisError, OSError) as problem:
         sentinel = settings.redis_mode == "sentinel"
-        return [_unnamed(settings, problem) if sentinel else _unreachable("Redis", problem)]
-    faults: list[str] = []
+        yield _unnamed(settings, problem) if sentinel else _unreachable("Redis", problem)
+        return
     for server in servers:
         name = f"Redis {server.name}" if cluster else "Redis"
         try:
-            faults += _server_faults(name, server.client.info(), settings)
+            yield from _server_faults(name, server.client.info(), settings)
             if cluster:
-                faults += _cluster_faults(name, server.client)
+                yield from _cluster_faults(name, server.client)
         except (redis.RedisError, OSError) as problem:
-            faults.append(_unreachable(name, problem))
-    return faults
+            yield _unreachable(name, problem)
 
 
 def _unreachable(name: str, problem: Exception) -> str:

@@ -114,6 +114,14 @@ def test_all_that_is_wrong_at_once(capsys: pytest.CaptureFixture[str], monkeypat
     assert [line.split()[1] for line in err.splitlines()] == ["OPTOUT_CONFIRMATIONS", "Redis", "Kafka"]
 
 
+def test_nothing_is_set(capsys: pytest.CaptureFixture[str]) -> None:
+    """Where nothing is set check-config names everything that has to be."""
+    code, err = said(capsys, "check-config")
+    assert code == 1
+    names = ["OPTOUT_KAFKA_BOOTSTRAP_SERVERS", "OPTOUT_REDIS_URL", "OPTOUT_CONFIRMATIONS"]
+    assert [line.split()[1] for line in err.splitlines()] == names
+
+
 @pytest.mark.parametrize("arguments", [["worker"], ["topics", "create"], ["simulate", "loc-1", PATIENT, "STOP"]])
 def test_an_unreachable_kafka(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, arguments: list[str]
