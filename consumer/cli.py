@@ -282,8 +282,9 @@ def redis_acl(user: str | None) -> None:
     """Print the Redis users that the parts need, as ACL commands: pipe them into redis-cli, on every server.
 
     They keep a user's passwords. A new one has none and cannot log in: ACL SETUSER optout-guard on >PASSWORD. When all
-    of them can, switch the default user off: ACL SETUSER default off. Operators may read the configuration, and with it
-    a `requirepass`.
+    of them can, switch the default user off, who may do everything without one: ACL SETUSER default off. Then write
+    them down: ACL SAVE where Redis has an aclfile, CONFIG REWRITE where it has not, or its next start knows none of
+    them. Operators may read the configuration, and with it a `requirepass`.
     """
     for one in USERS:
         if user in (None, one.name):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-_CONNECTING = "+select +ping +cluster|slots"
+_CONNECTING = "+select +ping +client|setname +cluster|slots"
 """What clients say before they ask anything, and how the servers of a cluster are found."""
 _READING = "+info +time +hmget"
 
