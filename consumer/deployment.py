@@ -19,7 +19,7 @@ from consumer.kafka.cluster import connect, partitions_by_topic
 from consumer.kafka.errors import KafkaGone
 from consumer.kafka.inbox import CommittedReader, Partition
 from consumer.ledger import Ledger, LedgerFault
-from consumer.nodes import OneNode, ask, check_database, cluster_at, sentinel_at
+from consumer.nodes import BadURL, ask, nodes_at
 from consumer.ops import logs
 from consumer.settings import ConfigurationError
 from consumer.suppression.answers import OtherLedger
@@ -62,24 +62,18 @@ def redis_nodes(settings: Settings) -> Nodes:
     url = settings.require_redis()
 
     def connect(address: str) -> redis.Redis:
-        check_database(address)
-        client = redis.Redis.from_url(
+        return redis.Redis.from_url(
             address,
             socket_timeout=settings.redis_timeout,
             socket_connect_timeout=settings.redis_timeout,
             retry=Retry(NoBackoff(), 0),
         )
-        client.connection_pool.make_connection()  # connects to nothing yet, but refuses options that do not exist
-        return client
 
+    mode, service = settings.redis_mode, settings.redis_service
     try:
-        if settings.redis_mode == "cluster":
-            return cluster_at(url, connect)
-        if settings.redis_mode == "sentinel":
-            return sentinel_at(url, settings.redis_service, connect, sentinel_url=sentinel_url(settings))
-        return OneNode(connect(url), url)
-    except (ValueError, TypeError, UnicodeError):
-        raise misunderstood(settings) from None
+        return nodes_at(url, connect, mode=mode, service=service, sentinel_url=sentinel_url(settings))
+    except BadURL as problem:
+        raise misunderstood(settings, problem) from None
 
 
 def client_config(settings: Settings) -> dict[str, Any]:

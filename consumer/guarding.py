@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from consumer.guard import AsyncGuard, Guard
 from consumer.guard.connecting import Connecting
+from consumer.nodes import BadURL
 from consumer.settings import ConfigurationError
 
 if TYPE_CHECKING:
@@ -35,13 +36,13 @@ def _guards(settings: Settings) -> tuple[Connecting, dict[str, Any]]:
             settings.redis_timeout,
         )
         connecting.nodes()  # refuses what is no URL
-    except (ValueError, TypeError, UnicodeError):
-        raise misunderstood(settings) from None
+    except BadURL as problem:
+        raise misunderstood(settings, problem) from None
     believed = {"buckets": settings.buckets, "max_staleness": settings.max_staleness, "region": settings.region}
     return connecting, believed
 
 
-def misunderstood(settings: Settings) -> ConfigurationError:
+def misunderstood(settings: Settings, problem: BadURL) -> ConfigurationError:
     """Return what is said of a URL of Redis that is none."""
     written = {
         "standalone": "redis://user:password@host:port/0",
@@ -50,8 +51,8 @@ def misunderstood(settings: Settings) -> ConfigurationError:
     }
     # Not quoted: parts of a password could be.
     return ConfigurationError(
-        f"OPTOUT_REDIS_URL cannot be understood: write {written[settings.redis_mode]}, special characters of the "
-        "password percent-encoded"
+        f"OPTOUT_REDIS_URL cannot be understood: {problem}; write {written[settings.redis_mode]}, special characters "
+        "of the password percent-encoded"
         + (", and OPTOUT_REDIS_SENTINEL_URL alike, if it is set" if settings.redis_mode == "sentinel" else "")
     )
 

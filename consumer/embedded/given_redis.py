@@ -7,26 +7,27 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from consumer.embedded.errors import EmbeddedError
+from consumer.nodes.url import BadURL, check_url
 
 REDIS_TIMEOUT_S = 5.0
 
 
 def client_of(url: str) -> redis.Redis:
     """Return a client for this URL, which connects when it is first used. Raises EmbeddedError for what is no URL."""
+    written = url.replace("#", "%23")  # it would begin a fragment, and drop what follows: see settings
     try:
-        client = redis.Redis.from_url(
-            url.replace("#", "%23"),  # it would begin a fragment, and drop what follows: see settings
-            socket_timeout=REDIS_TIMEOUT_S,
-            socket_connect_timeout=REDIS_TIMEOUT_S,
-            retry=Retry(NoBackoff(), 0),
-        )
-        client.connection_pool.make_connection()  # connects to nothing yet, but refuses options that do not exist
-    except (ValueError, TypeError, UnicodeError):
+        check_url(written)
+    except BadURL as problem:
         raise EmbeddedError(
-            "OPTOUT_REDIS_URL cannot be understood: write redis://user:password@host:port/0, special characters of the "
-            "password percent-encoded, or unset it"
+            f"OPTOUT_REDIS_URL cannot be understood: {problem}; write redis://user:password@host:port/0, special "
+            "characters of the password percent-encoded, or unset it"
         ) from None
-    return client
+    return redis.Redis.from_url(
+        written,
+        socket_timeout=REDIS_TIMEOUT_S,
+        socket_connect_timeout=REDIS_TIMEOUT_S,
+        retry=Retry(NoBackoff(), 0),
+    )
 
 
 def where(client: redis.Redis) -> str:

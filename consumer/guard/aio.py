@@ -23,10 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from consumer.guard.checking import Checked, Steps
-    from consumer.guard.connecting import Mode
     from consumer.guard.question import Call
     from consumer.guard.verdict import Verdict
-    from consumer.nodes import Command, Keyed, Node
+    from consumer.nodes import Command, Keyed, Mode, Node
 
 
 class AsyncGuard(Questions):

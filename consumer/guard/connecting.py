@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import redis
@@ -12,13 +12,11 @@ from redis import asyncio as aioredis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from consumer.nodes import BadURL, OneNode, check_database, cluster_at, sentinel_at
+from consumer.nodes import nodes_at
 from consumer.nodes.deadline import BOUNDED, BoundedConnection
 
 if TYPE_CHECKING:
-    from consumer.nodes import Node, Nodes
-
-Mode = Literal["standalone", "sentinel", "cluster"]
+    from consumer.nodes import Mode, Node, Nodes
 
 MOST_THREADS = 10_000
 """Connections of a guard at most: one for each thread that asks at the same time."""
@@ -60,29 +58,14 @@ class Connecting:
 
     def nodes(self) -> Nodes:
         """Return the servers. They are connected to when first used. Raises ValueError for what is no URL of Redis."""
-        try:
-            return self._nodes()
-        except BadURL:
-            raise
-        except (ValueError, TypeError, UnicodeError):  # these quote it
-            raise BadURL(
-                "the URL is none of a Redis: write redis://user:password@host:port/0, and encode special characters"
-            ) from None
-
-    def _nodes(self) -> Nodes:
-        if self.mode == "cluster":
-            return cluster_at(self.url, self._client)
-        if self.mode == "sentinel":
-            return sentinel_at(self.url, self.service, self._client, sentinel_url=self.sentinel_url)
-        return OneNode(self._client(self.url), self.url)
+        return nodes_at(self.url, self._client, mode=self.mode, service=self.service, sentinel_url=self.sentinel_url)
 
     def _client(self, url: str) -> redis.Redis:
         """Return a client of the server at a URL.
 
         A connection that was closed meanwhile is made once more; a Redis that does not answer is not asked again.
         """
-        check_database(url)
-        client = redis.Redis.from_url(
+        return redis.Redis.from_url(
             url,
             connection_class=BOUNDED.get(urlsplit(url).scheme, BoundedConnection),
             max_connections=MOST_THREADS,
@@ -91,8 +74,6 @@ class Connecting:
             socket_connect_timeout=self.connect_timeout or self.timeout,
             retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
         )
-        client.connection_pool.make_connection()  # connects to nothing yet, but refuses options that do not exist
-        return client
 
     def async_pool(self, node: Node) -> aioredis.ConnectionPool:
         """Return how an asynchronous connection to a server is made. Its deadline is the asker's to keep."""

@@ -27,10 +27,9 @@ if TYPE_CHECKING:
     import redis
 
     from consumer.guard.checking import Checked, Steps
-    from consumer.guard.connecting import Mode
     from consumer.guard.question import Call
     from consumer.guard.verdict import Verdict
-    from consumer.nodes import Command, Keyed, Node, Nodes
+    from consumer.nodes import Command, Keyed, Mode, Node, Nodes
 
 DEFAULT_MAX_STALENESS = 300.0
 LONGEST_TIMEOUT = 3600.0

@@ -7,19 +7,26 @@ away. Here a call goes to one server, once, and everything else happens beside i
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Literal
+
 import redis
 
 from consumer.nodes.asking import Command, Keyed, ask, by_client
 from consumer.nodes.cluster import ClusterNodes, cluster_at
 from consumer.nodes.deadline import deadline
-from consumer.nodes.node import BadURL, Node, Nodes, OneNode, WrongMode, check_database
+from consumer.nodes.node import Node, Nodes, OneNode, WrongMode
 from consumer.nodes.sentinel import SentinelNodes, sentinel_at
+from consumer.nodes.url import BadURL, addresses, at_address, check_url
+
+if TYPE_CHECKING:
+    from consumer.nodes.node import Connect
 
 __all__ = [
     "BadURL",
     "ClusterNodes",
     "Command",
     "Keyed",
+    "Mode",
     "Node",
     "Nodes",
     "OneNode",
@@ -27,12 +34,33 @@ __all__ = [
     "WrongMode",
     "ask",
     "by_client",
-    "check_database",
     "cluster_at",
     "deadline",
+    "nodes_at",
     "nodes_of",
     "sentinel_at",
 ]
+
+Mode = Literal["standalone", "sentinel", "cluster"]
+"""How the servers of a view are arranged."""
+
+
+def nodes_at(url: str, connect: Connect, *, mode: Mode, service: str = "", sentinel_url: str = "") -> Nodes:
+    """Return the servers at a URL; `connect` makes a client of the one at a URL. Connects to nothing yet.
+
+    With `cluster` the URL names some of the nodes, with `sentinel` the Sentinels of `service`: see `cluster_at` and
+    `sentinel_at`. Raises BadURL for what cannot be understood, or names a certificate that cannot be read.
+    """
+    check_url(url)
+    if mode == "cluster":
+        return cluster_at(url, connect)
+    if mode == "sentinel":
+        if sentinel_url:
+            check_url(at_address(sentinel_url, "sentinel", 26379))  # it need not name any
+        return sentinel_at(url, service, connect, sentinel_url=sentinel_url)
+    if not url.startswith("unix:") and len(addresses(url)) > 1:
+        raise BadURL("a URL names several servers for a cluster or for Sentinels: say so by the mode")
+    return OneNode(connect(url), url)
 
 
 def nodes_of(client: redis.Redis | redis.RedisCluster | Nodes) -> Nodes:

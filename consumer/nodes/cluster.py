@@ -15,15 +15,15 @@ from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 from redis.exceptions import AuthenticationError, ClusterDownError, MovedError
 
 from consumer.nodes.deadline import deadline, left
-from consumer.nodes.node import MEND_EVERY, BadURL, Node, WrongMode, addresses, at_address
+from consumer.nodes.node import MEND_EVERY, Node, WrongMode
 from consumer.nodes.turn import Turn
+from consumer.nodes.url import BadURL, addresses, at_address, checked_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from consumer.nodes.node import Connect
 
-DEFAULT_PORT = 6379
 IDLE_AFTER = 10.0
 """Seconds without a question for a shard that is away, after which nobody looks whether it is back."""
 LOOK_WITHIN = 5.0
@@ -72,10 +72,7 @@ class ClusterNodes:
     def failed(self, node: Node, error: Exception) -> bool:
         """Take note that a slot has moved, or that a server is away."""
         if isinstance(error, MovedError):
-            host = error.host or node.client.connection_pool.connection_kwargs["host"]
-            self._slots[error.slot_id] = self._node(host, error.port)
-            self._look()
-            return True
+            return self._moved(node, error)
         if isinstance(error, AuthenticationError):
             return False
         if isinstance(error, redis.ConnectionError | redis.TimeoutError | OSError):
@@ -85,6 +82,16 @@ class ClusterNodes:
         elif isinstance(error, ClusterDownError):
             self._look()
         return False
+
+    def _moved(self, node: Node, error: MovedError) -> bool:
+        self._look()
+        if not (self._slots and 0 <= error.slot_id < len(self._slots)):
+            return False
+        try:
+            self._slots[error.slot_id] = self._named(node, error.host, error.port)
+        except redis.InvalidResponse:
+            return False
+        return True
 
     def doubted(self, node: Node) -> None:  # noqa: ARG002 - all of them are looked at
         """Have the slots learned anew: a replica may have been promoted."""
@@ -142,13 +149,19 @@ class ClusterNodes:
     def _take(self, teller: Node, ranges: list[Any]) -> None:
         slots: list[Node | None] = [None] * REDIS_CLUSTER_HASH_SLOTS
         for first, last, (host, port, *_), *_replicas in ranges:
-            known = host.decode() if isinstance(host, bytes) else host
-            if known in ("", "?", None):  # it knows no address of its own but the one that it was reached by
-                known = teller.client.connection_pool.connection_kwargs["host"]
-            slots[first : last + 1] = [self._node(known, port)] * (last + 1 - first)
+            if not 0 <= first <= last < REDIS_CLUSTER_HASH_SLOTS:
+                raise redis.InvalidResponse("this is no list of slots")
+            slots[first : last + 1] = [self._named(teller, host, port)] * (last + 1 - first)
         self._slots = slots
         in_use = {*slots, *self._seeds}
         self._nodes = {name: node for name, node in self._nodes.items() if node in in_use}
+
+    def _named(self, teller: Node, host: Any, port: int) -> Node:
+        """Return the node that another one tells of. Raises InvalidResponse for an address that is none."""
+        known = host.decode() if isinstance(host, bytes) else host
+        if known in ("", "?", None):  # it knows no address of its own but the one that it was reached by
+            known = teller.client.connection_pool.connection_kwargs["host"]
+        return self._node(*checked_address(known, port))
 
     def _node(self, host: str, port: int) -> Node:
         name = f"{host}:{port}"
@@ -205,7 +218,7 @@ def cluster_at(url: str, connect: Connect) -> ClusterNodes:
     """
     if urlsplit(url).scheme == "unix":
         raise BadURL("a cluster is reached by host and port")
-    seeds = addresses(url, DEFAULT_PORT)
+    seeds = addresses(url)
     if connect(at_address(url, *seeds[0])).connection_pool.connection_kwargs.get("db"):
         raise BadURL("a cluster has no databases")
 

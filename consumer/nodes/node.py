@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
-from urllib.parse import parse_qsl, unquote, urlsplit
 
 import redis
 
@@ -20,10 +19,6 @@ MEND_EVERY = 0.5
 
 class WrongMode(redis.RedisError):
     """The server is a node of a cluster and our client is none for clusters, or the other way round."""
-
-
-class BadURL(ValueError):
-    """What is no URL of a Redis, or of Sentinels. The text quotes nothing of it: that could be a part of a password."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,35 +81,3 @@ class OneNode:
     def all(self) -> list[Node]:
         """Return the server."""
         return [self._node]
-
-
-def check_database(url: str) -> None:
-    """Raise BadURL for a URL that names a database by no number: redis-py would take it for number 0.
-
-    And for one that says how texts are written: in another encoding than UTF-8 a location's key is another key.
-    """
-    parts = urlsplit(url)
-    if {name for name, _ in parse_qsl(parts.query, keep_blank_values=True)} & {"encoding", "encoding_errors"}:
-        raise BadURL("keys are written in UTF-8: leave `encoding` out")
-    name = unquote(parts.path).replace("/", "")
-    if parts.scheme != "unix" and name and not (name.isascii() and name.isdigit()):
-        raise BadURL("a database is named by its number")
-
-
-def addresses(url: str, default_port: int) -> list[tuple[str, int]]:
-    """Return the hosts and ports that a URL names, with commas: redis://user:password@a:1,b:2/0. Raises BadURL."""
-    found = []
-    for text in urlsplit(url).netloc.rpartition("@")[2].split(","):
-        parts = urlsplit(f"redis://{text}")
-        if not parts.hostname:
-            raise BadURL("a server is named as host:port")
-        found.append((parts.hostname, parts.port or default_port))
-    return found
-
-
-def at_address(url: str, host: str, port: int) -> str:
-    """Return the URL with another host and port; user, password, database and options stay."""
-    parts = urlsplit(url)
-    credentials, at, _ = parts.netloc.rpartition("@")
-    shown = f"[{host}]" if ":" in host else host
-    return parts._replace(netloc=f"{credentials}{at}{shown}:{port}").geturl()

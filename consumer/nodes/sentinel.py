@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import redis
 from redis.exceptions import AuthenticationError, MasterDownError, NoPermissionError, ResponseError
 from redis.sentinel import MasterNotFoundError
 
 from consumer.nodes.deadline import deadline, left
-from consumer.nodes.node import MEND_EVERY, BadURL, Node, WrongMode, addresses, at_address
+from consumer.nodes.node import MEND_EVERY, Node, WrongMode
 from consumer.nodes.turn import Turn
+from consumer.nodes.url import BadURL, addresses, at_address, checked_address
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,7 +65,9 @@ class SentinelNodes:
         if time.monotonic() - self._asked_at < MEND_EVERY:
             return
         try:
-            host, port = self._told()
+            # Where they all hang, the primary that is known can answer yet, and is asked with what is left.
+            with deadline(left() if self._node is None else left() / 2):
+                host, port = self._told()
         except (redis.RedisError, OSError) as problem:
             self._problem = problem
         else:
@@ -125,7 +128,7 @@ def _primary(state: Any) -> tuple[str, int]:
     """Return the primary's address from what a Sentinel tells of it. Raises MasterNotFoundError where it is down."""
     if not state["is_master"] or state["is_sdown"] or state["is_odown"]:
         raise MasterNotFoundError("a Sentinel says that the primary is down")
-    return str(state["ip"]), int(state["port"])
+    return checked_address(str(state["ip"]), int(state["port"]))
 
 
 def _said(problem: Exception) -> Exception:
@@ -142,13 +145,17 @@ def sentinel_at(url: str, service: str, connect: Connect, *, sentinel_url: str =
     """Return the Redis that the Sentinels of this URL watch over under the name `service`.
 
     The URL names one Sentinel or several, as redis://user:password@s1:26379,s2:26379/0; user, password, database and
-    options are the primary's. `sentinel_url` holds the Sentinels' own, where they have any: redis://user:password@.
+    options are the primary's. `sentinel_url` holds the Sentinels' own, where they have any: redis://user:password@. Of
+    the options those of TLS are theirs, too, where it has none.
     `connect` makes a client of the server at a URL. Connects to nothing yet. Raises ValueError for what is no such URL.
     """
     parts = urlsplit(url)
     if parts.scheme == "unix" or not service.strip():
         raise BadURL("Sentinels are reached by host and port, and watch over a service that has a name")
+    options = urlencode([(name, value) for name, value in parse_qsl(parts.query) if name.startswith("ssl_")])
     own = sentinel_url or f"{parts.scheme}://sentinel"
+    if urlsplit(own).scheme == parts.scheme and not urlsplit(own).query:
+        own = urlsplit(own)._replace(query=options).geturl()
     connect(at_address(url, "sentinel", DEFAULT_PORT))  # refuses what the URL says of the primary, before it is needed
     sentinels = [connect(at_address(own, host, port)) for host, port in addresses(url, DEFAULT_PORT)]
     return SentinelNodes(sentinels, service, url, connect)

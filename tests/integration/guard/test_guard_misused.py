@@ -42,7 +42,7 @@ def test_a_member_of_an_enumeration_is_its_text(guard: AnyGuard, owner: Owner) -
 @pytest.mark.parametrize("kind", [Guard, AsyncGuard])
 def test_no_other_encoding_is_taken(kind: type[Guard | AsyncGuard], redis_url: str) -> None:
     """A URL that would write keys otherwise than in UTF-8 is refused: nobody fills such a set."""
-    with pytest.raises(ValueError, match="UTF-8"):
+    with pytest.raises(ValueError, match="option that is not taken"):
         kind.from_url(f"{redis_url}?encoding=latin-1")
 
 

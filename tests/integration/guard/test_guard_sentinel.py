@@ -26,6 +26,7 @@ from tests.parts.view import (
     FINE,
     HERE,
     LOG,
+    META,
     MUCH,
     STOPPED,
     SUPPRESSED,
@@ -131,6 +132,30 @@ def test_no_sentinel_reachable(make_sentinels: Callable[..., Sentinels], make_gu
         process.kill()
     with within(TIMEOUT + MUCH):
         assert answers(asked(sentinels, make_guard)) == [unknown(Unknown.UNREACHABLE)] * 2
+
+
+def test_a_primary_that_is_well_is_asked_while_all_sentinels_hang(
+    make_sentinels: Callable[..., Sentinels], make_guard: MakeGuard
+) -> None:
+    """Sentinels that hang take a part of a question's time, and leave enough to ask the primary that is known."""
+    sentinels = make_sentinels()
+    owner = set_up(nodes_of(sentinels))
+    guard = asked(sentinels, make_guard)
+    assert answers(guard) == [SUPPRESSED, ALLOWED]
+    for process in sentinels.processes:
+        os.kill(process.pid, signal.SIGSTOP)
+    try:
+        with sentinels.client(sentinels.servers[0].port) as primary:
+            primary.hset(META, "run", "0" * 40)
+        assert answers(guard) == [unknown(Unknown.OTHER_SERVER)] * 2  # from here on the Sentinels are to be asked
+        owner.vouch()
+        for _ in range(8):
+            with within(TIMEOUT):
+                assert answers(guard) == [SUPPRESSED, ALLOWED]
+            time.sleep(0.2)
+    finally:
+        for process in sentinels.processes:
+            os.kill(process.pid, signal.SIGCONT)
 
 
 def test_what_is_set_up_wrongly(make_sentinels: Callable[..., Sentinels], make_guard: MakeGuard) -> None:
