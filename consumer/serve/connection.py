@@ -1,4 +1,4 @@
-"""One connection: how long its client may take for each step, and that there are not too many of them."""
+"""One connection: how long its client may take for each step, and that idle ones keep nobody out."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ IDLE_S: Final = 30
 READ_WITHIN_S: Final = IDLE_S + 5.0
 """Between the end of an answer and its having been read: what waits in a buffer keeps a closed connection open."""
 MOST_CONNECTIONS: Final = 500
+GIVES_WAY_AFTER_S: Final = 1.0
+"""Where there are too many, one that has waited for its client for so long gives way: a head comes in one piece."""
 LONGEST_HEAD: Final = 16 * 1024
 
 
@@ -29,11 +31,15 @@ class Connection(H11Protocol):
 
     _timer: TimerHandle | None = None
     _step = ""
+    waits = True
+    """Whether it is for the client to go on."""
+    since = 0.0
+    """When its step began, by the loop's clock."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin; or where there are too many of them, say so and end."""
         super().connection_made(transport)
-        if len(self.connections) > MOST_CONNECTIONS:
+        if len(self.connections) > MOST_CONNECTIONS and not self._make_room():
             transport.write(_too_many())
             transport.close()
         self._begin("head", HEAD_WITHIN_S)
@@ -67,13 +73,27 @@ class Connection(H11Protocol):
         cycle: Any = self.cycle
         return cycle is not None and not cycle.response_complete
 
+    def _make_room(self) -> bool:
+        """End the connection that has asked nothing for the longest time; return False if none has waited long."""
+        waiting = [one for one in self._others() if one.waits]
+        longest = min(waiting, key=lambda one: one.since, default=None)
+        if longest is None or self.loop.time() - longest.since < GIVES_WAY_AFTER_S:
+            return False
+        longest.waits = False
+        longest.transport.abort()
+        return True
+
+    def _others(self) -> list[Connection]:
+        return [one for one in self.connections if isinstance(one, Connection) and one is not self]
+
     def _begin(self, step: str, seconds: float) -> None:
         """Have the connection end unless the next step begins in time."""
         if step == self._step:
             return
         if self._timer is not None:
             self._timer.cancel()
-        self._step, self._timer = step, self.loop.call_later(seconds, self.transport.abort)
+        self._step, self.waits, self.since = step, step != "answer", self.loop.time()
+        self._timer = self.loop.call_later(seconds, self.transport.abort)
 
 
 def _too_many() -> bytes:

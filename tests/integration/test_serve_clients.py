@@ -173,6 +173,22 @@ def test_more_connections_than_there_is_room_for(serving: Serving) -> None:
             one.close()
 
 
+@pytest.mark.parametrize("sent", [b"", b"P", b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"], ids=len)
+def test_idle_connections_give_way(serving: Serving, sent: bytes) -> None:
+    """Connections on which nobody asks keep out nobody who does: the one that waited longest is ended."""
+    held = [serving.connect() for _ in range(20)]
+    try:
+        for one in held:
+            one.sendall(sent)
+        time.sleep(0.4)
+        for _ in range(5):
+            assert serving.ask("/livez").status == 200
+            assert serving.ask("/v1/verdict", BODY).json["verdict"] == "ALLOWED"
+    finally:
+        for one in held:
+            one.close()
+
+
 def test_more_requests_than_there_is_room_for(serving: Serving) -> None:
     """Where too many are being answered one more is told to ask again, at once; probes are answered all the same."""
     waits = {"location_id": HERE, "number": FINE, "catch_up": 1.0}

@@ -28,6 +28,7 @@ main()
 IMPATIENT = """
 from consumer.serve import connection, door, questions
 connection.HEAD_WITHIN_S, connection.ANSWERED_WITHIN_S, connection.READ_WITHIN_S = 0.5, 3.0, 0.5
+connection.GIVES_WAY_AFTER_S = 0.3
 connection.MOST_CONNECTIONS, door.MOST_AT_ONCE, questions.BODY_WITHIN_S = 20, 5, 0.5
 """
 """No time to lose, and room for few."""
