@@ -69,6 +69,9 @@ class Connection(H11Protocol):
             self._timer.cancel()
         super().connection_lost(exc)
 
+    def _unsupported_upgrade_warning(self) -> None:
+        """Say nothing: whoever likes can ask for another protocol, and would fill the log."""
+
     def _is_answering(self) -> bool:
         cycle: Any = self.cycle
         return cycle is not None and not cycle.response_complete

@@ -62,6 +62,14 @@ def test_a_head_that_does_not_come(serving: Serving, sent: bytes) -> None:
         assert ends_within(connection, 2) == b""
 
 
+def test_another_protocol_is_not_spoken(serving: Serving) -> None:
+    """Who asks for WebSocket is answered over HTTP, and the log says nothing of it."""
+    upgrade = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    with serving.connect() as connection:
+        connection.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n" + upgrade + b"\r\n")
+        assert read_all(connection).startswith(b"HTTP/1.1 200 ")
+
+
 def test_a_head_in_drops(serving: Serving) -> None:
     """Bytes that come one by one make no time of their own."""
     with serving.connect() as connection:
