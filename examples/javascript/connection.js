@@ -21,8 +21,10 @@ export class Connection {
    * Throws TypeError for what is no such URL.
    */
   constructor(url, timeout = 1000) {
-    const { protocol, hostname, pathname } = new URL(url);
-    if (!['redis:', 'rediss:'].includes(protocol) || !hostname || !/^\/?[0-9]*$/.test(pathname)) {
+    const { protocol, hostname, pathname, username, password } = new URL(url);
+    // The client decodes what is percent-encoded when it connects, and would never connect to what is not.
+    const encoded = /^([^%]|%[0-9a-f]{2})*$/i.test(username + password);
+    if (!['redis:', 'rediss:'].includes(protocol) || !hostname || !/^\/?[0-9]*$/.test(pathname) || !encoded) {
       throw new TypeError('A URL of Redis is redis://user:password@host:port/0 or rediss://, with the number of a database.');
     }
     if (!(timeout > 0 && timeout < 2 ** 31)) throw new TypeError('The timeout is a number of milliseconds above 0.');
