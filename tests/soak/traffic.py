@@ -61,6 +61,8 @@ class Traffic:
         self.recent: deque[Subscription] = deque(maxlen=60)
         self.acked = 0
         self.failed = 0
+        self._unplaced: dict[tuple[str | None, bytes], Text] = {}
+        """What Kafka had already when it was sent again, by topic and content: it does not say where, then."""
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -76,7 +78,19 @@ class Traffic:
         with self._lock:
             while self._later:
                 self._send_later()
-        return self._producer.flush(seconds) + self.failed
+        left = self._producer.flush(seconds)
+        if self._unplaced:
+            self._place()
+        return left + self.failed + len(self._unplaced)
+
+    def _place(self) -> None:
+        """Find out where the texts stand of which Kafka did not say it."""
+        for role in ("inbound", "second"):
+            for message in self._system.messages(role):
+                text = self._unplaced.pop((message.topic(), message.value() or b""), None)
+                topic, partition, offset = message.topic(), message.partition(), message.offset()
+                if text is not None and topic is not None and partition is not None and offset is not None:
+                    text.place = (topic, partition, offset)
 
     def stop_now(self, patient: Subscription) -> None:
         """Let this patient text STOP at this very moment."""
@@ -128,12 +142,17 @@ class Traffic:
 
         def delivered(error: object, stored: Message) -> None:
             topic, partition, offset = stored.topic(), stored.partition(), stored.offset()
-            if error or topic is None or partition is None or offset is None:
+            if error or topic is None or partition is None:
                 self.failed += 1
+                return
+            self.acked += 1
+            text.acked = time.monotonic()
+            if offset is None:
+                self._unplaced[topic, value] = text
             else:
-                self.acked += 1
-                text.acked, text.place = time.monotonic(), (topic, partition, offset)
+                text.place = (topic, partition, offset)
 
         topic = self._system.topics["inbound" if keyed else "second"]
         key = ":".join(patient) if keyed else None
-        self._producer.produce(topic, self._system.text(message), key, on_delivery=delivered)
+        value = self._system.text(message)
+        self._producer.produce(topic, value, key, on_delivery=delivered)
