@@ -107,8 +107,9 @@ _CLEARLY = re.compile(_CLEARLY_OUT)
 _OUT_BEFORE = re.compile(rf"\b(?:to|2) (?:{_OUT.pattern})")
 _MAYBE_OUT = re.compile(r"(?:stop|end|quit|cancel|halt|leave)\b(?!.*\b(?:appointment|appt|visit|booking|order)\b)")
 _SOMETHING_ELSE = re.compile(
-    r"(?:cancel|confirm|change|move|reschedule|decline|skip|end|stop|quit|delete)\b[^,]*?"
-    r"\b(?:appointment|appt|visit|booking|order|call|prescription|refill)s?\b"
+    r"(?:cancel|confirm|change|move|reschedule|decline|skip|delete) (?:(?:the|your|this|that|my|an|our|next) )*"
+    r"(?:(?!or\b|and\b)\w+ )?(?:appointment|appt|visit|booking|order|prescription|refill)s?\b"
+    r"(?! (?:reminder|text|message|msg|alert|notification|update|confirmation|survey|email|call)s?\b| sms\b)"
 )
 _FIRST = re.compile(r"^(?:to \d[\d ]*\b ?)?(?:(?:at any ?time|any ?time|now) )?")
 _TO_A_NUMBER = re.compile(r"to \d[\d ]{4,}(?:$|,|(?:to|for|2|and|or|if|at)\b)")  # and not to 12345 Main Street

@@ -1,4 +1,4 @@
-"""One connection: how long its client may take for each step, and that idle ones keep nobody out."""
+"""One connection: how long its client may take for each step, and that those on which nobody asks keep nobody out."""
 
 from __future__ import annotations
 

@@ -9,6 +9,16 @@ export class TookTooLong extends Error {}
 /** Returns the first word of an error that Redis answered with, as in NOSCRIPT; an empty text for any other error. */
 export const codeOf = (error) => (error instanceof ErrorReply ? error.message.split(' ', 1)[0] : '');
 
+/** Says whether a text can be decoded: the client does that when it connects, and would never connect otherwise. */
+const isEncoded = (text) => {
+  try {
+    decodeURIComponent(text);
+    return true;
+  } catch {
+    return false;
+  }
+};
+
 /** Keeps one connection, made when it is needed and given up with the first question that it leaves unanswered. */
 export class Connection {
   #url;
@@ -22,9 +32,7 @@ export class Connection {
    */
   constructor(url, timeout = 1000) {
     const { protocol, hostname, pathname, username, password } = new URL(url);
-    // The client decodes what is percent-encoded when it connects, and would never connect to what is not.
-    const encoded = /^([^%]|%[0-9a-f]{2})*$/i.test(username + password);
-    if (!['redis:', 'rediss:'].includes(protocol) || !hostname || !/^\/?[0-9]*$/.test(pathname) || !encoded) {
+    if (!['redis:', 'rediss:'].includes(protocol) || !hostname || !/^\/?[0-9]*$/.test(pathname) || !isEncoded(username) || !isEncoded(password)) {
       throw new TypeError('A URL of Redis is redis://user:password@host:port/0 or rediss://, with the number of a database.');
     }
     if (!(timeout > 0 && timeout < 2 ** 31)) throw new TypeError('The timeout is a number of milliseconds above 0.');
