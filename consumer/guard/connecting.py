@@ -12,6 +12,7 @@ from redis import asyncio as aioredis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from consumer.guard.aioconnections import AsideConnection, PromptTLSConnection
 from consumer.nodes import nodes_at
 from consumer.nodes.deadline import BOUNDED, BoundedConnection
 
@@ -24,17 +25,10 @@ AT_ONCE = 50
 """Connections of an asynchronous guard at most; whoever finds none free waits, within the timeout."""
 
 
-class PromptTLSConnection(aioredis.SSLConnection):
-    """An asynchronous connection over TLS that is closed without a farewell.
-
-    asyncio waits half a minute for the other side's; for as long each connection to a server that hangs would be open.
-    """
-
-    async def disconnect(self, *arguments: Any, **options: Any) -> None:
-        """Close it."""
-        if self._writer is not None:
-            self._writer.transport.abort()
-        await super().disconnect(*arguments, **options)
+ASIDE: dict[Any, Any] = {
+    aioredis.Connection: AsideConnection,
+    aioredis.SSLConnection: PromptTLSConnection,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +78,5 @@ class Connecting:
             socket_connect_timeout=self.connect_timeout or self.timeout,
             retry=aioredis.retry.Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
         )
-        if pool.connection_class is aioredis.SSLConnection:
-            pool.connection_class = PromptTLSConnection
+        pool.connection_class = ASIDE.get(pool.connection_class, pool.connection_class)
         return pool

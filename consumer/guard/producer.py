@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from consumer.guard.awaited import is_awaited
 from consumer.guard.verdict import NotAllowed, Unknown, VerdictKind
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ class GuardedProducer:
         self._guard = guard
         self._on_suppressed = on_suppressed
         self._hold = _checked(hold, on_suppressed)
-        if _is_async(on_suppressed) or _is_async(getattr(guard, "check", None)):
+        if is_awaited(on_suppressed) or is_awaited(getattr(guard, "check", None)):
             raise TypeError("GuardedProducer takes a Guard and a plain function: for asyncio take AsyncGuardedProducer")
 
     def produce(
@@ -124,10 +125,6 @@ class GuardedProducer:
         return True
 
 
-def _is_async(function: Any) -> bool:
-    return inspect.iscoroutinefunction(inspect.unwrap(function))
-
-
 class AsyncGuardedProducer:
     """A `confluent_kafka.aio.AIOProducer` that asks the guard before each message: as GuardedProducer."""
 
@@ -145,7 +142,7 @@ class AsyncGuardedProducer:
         self._on_suppressed = on_suppressed
         self._hold = _checked(hold, on_suppressed)
         for part, method in ((producer, "produce"), (guard, "check")):
-            if not _is_async(getattr(part, method, None)):
+            if not is_awaited(getattr(part, method, None)):
                 raise TypeError(
                     "AsyncGuardedProducer takes an AIOProducer and an AsyncGuard: else take GuardedProducer"
                 )

@@ -16,7 +16,7 @@ from consumer.nodes.cluster import ClusterNodes, cluster_at
 from consumer.nodes.deadline import deadline
 from consumer.nodes.node import Node, Nodes, OneNode, WrongMode
 from consumer.nodes.sentinel import SentinelNodes, sentinel_at
-from consumer.nodes.url import BadURL, addresses, at_address, check_url
+from consumer.nodes.url import BadURL, addresses, check_url
 
 if TYPE_CHECKING:
     from consumer.nodes.node import Connect
@@ -56,7 +56,7 @@ def nodes_at(url: str, connect: Connect, *, mode: Mode, service: str = "", senti
         return cluster_at(url, connect)
     if mode == "sentinel":
         if sentinel_url:
-            check_url(at_address(sentinel_url, "sentinel", 26379))  # it need not name any
+            check_url(sentinel_url, names_servers=False)
         return sentinel_at(url, service, connect, sentinel_url=sentinel_url)
     if not url.startswith("unix:") and len(addresses(url)) > 1:
         raise BadURL("a URL names several servers for a cluster or for Sentinels: say so by the mode")

@@ -138,8 +138,9 @@ class ClusterNodes:
                 self._take(node, ranges)
             except (redis.RedisError, OSError) as error:
                 if "cluster support disabled" in str(error):
-                    raise WrongMode("this Redis is no cluster: set OPTOUT_REDIS_MODE to standalone") from None
-                problem = error
+                    problem = WrongMode("this Redis is no cluster: set OPTOUT_REDIS_MODE to standalone")
+                elif not isinstance(problem, WrongMode):
+                    problem = error
             except Exception:  # noqa: BLE001 - what is no list of slots fails in any way
                 problem = redis.InvalidResponse("this is no list of slots")
             else:
@@ -179,8 +180,10 @@ class ClusterNodes:
             self._stale = True
         with suppress(redis.TimeoutError), self._turn.taken():  # the turn of somebody who has it done
             if self._mender is None or not self._mender.is_alive():  # not alive: this is a fork of the first process
-                self._mender = threading.Thread(target=self._look_after, name="redis-cluster", daemon=True)
-                self._mender.start()
+                mender = threading.Thread(target=self._look_after, name="redis-cluster", daemon=True)
+                with suppress(RuntimeError):  # no thread can be started now: the next trouble tries again
+                    mender.start()
+                    self._mender = mender
 
     def _look_after(self) -> None:
         while True:

@@ -95,7 +95,11 @@ class _BoundedTCP(Connection):
         rest = _left(self.socket_connect_timeout)
         addresses = look_up(self.host, self.port, self.socket_type, None if rest == math.inf else rest)
         for tried, (family, kind, protocol, _, address) in enumerate(addresses):
-            sock = socket.socket(family, kind, protocol)
+            try:
+                sock = socket.socket(family, kind, protocol)
+            except OSError as error:  # as of IPv6 on a machine without it
+                problem = error
+                continue
             try:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 if self.socket_keepalive:

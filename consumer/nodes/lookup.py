@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import threading
 from concurrent.futures import Future
+from contextlib import suppress
 from ipaddress import ip_address
 from typing import Any
 
@@ -30,8 +32,12 @@ class _Lookups:
         with self._lock:
             asked = self._asked.get(host)
             if asked is None:
-                asked = self._asked[host] = Future()
-                threading.Thread(target=self._ask, args=(host, asked), name="redis-lookup", daemon=True).start()
+                asked = Future()
+                try:
+                    threading.Thread(target=self._ask, args=(host, asked), name="redis-lookup", daemon=True).start()
+                except RuntimeError:
+                    raise OSError("no thread can be started to look up a host") from None
+                self._asked[host] = asked
             return asked
 
     def _ask(self, host: Host, asked: Future[Addresses]) -> None:
@@ -40,7 +46,7 @@ class _Lookups:
         except Exception as problem:  # noqa: BLE001 - raised where it is waited for
             asked.set_exception(problem)
         finally:
-            with self._lock:
+            with self._lock:  # it is there: whoever began this holds the lock until it is
                 del self._asked[host]
 
 
@@ -53,11 +59,34 @@ def look_up(name: str, port: int, family: int, seconds: float | None) -> Address
 
     Raises TimeoutError after so many seconds, OSError where the name is not known.
     """
+    if _is_number(name):
+        return _look_up((name, port, family))
+    return _lookups.of((name, port, family)).result(seconds)
+
+
+async def look_up_aside(name: str, port: int, family: int) -> Addresses:
+    """Return the same to a task, which may be cancelled while it waits. Raises OSError."""
+    if _is_number(name):
+        return _look_up((name, port, family))
+    asked = _lookups.of((name, port, family))
+    loop = asyncio.get_running_loop()
+    answered = asyncio.Event()
+
+    def tell(_: object) -> None:
+        with suppress(RuntimeError):  # the loop has ended meanwhile
+            loop.call_soon_threadsafe(answered.set)
+
+    asked.add_done_callback(tell)  # and not wrapped: who is cancelled would cancel it for all
+    await answered.wait()
+    return asked.result()
+
+
+def _is_number(name: str) -> bool:
     try:
         ip_address(name)
     except ValueError:
-        return _lookups.of((name, port, family)).result(seconds)
-    return _look_up((name, port, family))
+        return False
+    return True
 
 
 def _look_up(host: Host) -> Addresses:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import ssl
 from ipaddress import ip_address
@@ -18,6 +19,9 @@ OPTIONS = frozenset(
         "db",
         "decode_responses",
         "health_check_interval",
+        "legacy_responses",
+        "lib_name",
+        "lib_version",
         "max_connections",
         "password",
         "protocol",
@@ -33,18 +37,20 @@ OPTIONS = frozenset(
         "ssl_certfile",
         "ssl_check_hostname",
         "ssl_ciphers",
+        "ssl_exclude_verify_flags",
+        "ssl_include_verify_flags",
         "ssl_keyfile",
         "ssl_min_version",
         "ssl_password",
-        "timeout",
         "username",
     }
 )
-"""redis-py's options that mean in a URL what they say. Of others it takes texts where it needs objects, and fails then.
-
-With `encoding` keys would be other keys."""
+"""redis-py's options that can be said in a URL. Others need objects, and fail when they are used; with `encoding` keys
+would be other keys."""
+SCHEMES = ("redis://", "rediss://", "unix://")
 _NONE = "the URL is none of a Redis, as redis://user:password@host:port/0 is one"
-_HOST = re.compile(r"[\w.-]+|[0-9A-Fa-f:.]+(?:%\w+)?")
+_HOST = re.compile(r"[\w.-]+|[0-9A-Fa-f:.]+(?:%[\w.-]+)?")
+_CLIENT_NAME = re.compile(r"[!-~]*")
 
 
 class BadURL(ValueError):
@@ -55,9 +61,15 @@ class BadAddress(redis.InvalidResponse):
     """What a server told as the address of another one is none. The text does not quote it."""
 
 
-def check_url(url: str) -> None:
-    """Raise BadURL for what is no URL of one or several servers, or names what cannot be read. Connects to nothing."""
+def check_url(url: str, *, names_servers: bool = True) -> None:
+    """Raise BadURL for what is no URL of one or several servers, or names what cannot be read. Connects to nothing.
+
+    Without `names_servers` it is one for user, password and options alone.
+    """
+    if not url.startswith(SCHEMES):
+        raise BadURL(_NONE)
     try:
+        url = url if names_servers else at_address(url, "localhost", DEFAULT_PORT)
         parts = urlsplit(url)
         names = {name for name, _ in parse_qsl(parts.query, keep_blank_values=True)}
         first = url if parts.scheme == "unix" else at_address(url, *addresses(url)[0])
@@ -75,6 +87,10 @@ def check_url(url: str) -> None:
         pool.make_connection()
     except Exception:  # noqa: BLE001 - what an option that is wrong leads to is anything, and quotes it
         raise BadURL(_NONE) from None
+    how = pool.connection_kwargs
+    waits = [how[name] for name in ("socket_timeout", "socket_connect_timeout") if how.get(name) is not None]
+    if not all(0 < seconds < math.inf for seconds in waits) or not _CLIENT_NAME.fullmatch(how.get("client_name") or ""):
+        raise BadURL(_NONE)
     if issubclass(pool.connection_class, SSLConnection):
         _check_tls(**{name: value for name, value in pool.connection_kwargs.items() if name.startswith("ssl_")})
 
@@ -88,6 +104,7 @@ def _check_tls(
     ssl_ca_data: str | None = None,
     ssl_ca_path: str | None = None,
     ssl_ciphers: str | None = None,
+    ssl_min_version: int | None = None,
     **_others: object,
 ) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -98,11 +115,13 @@ def _check_tls(
             context.load_verify_locations(cafile=ssl_ca_certs, cadata=ssl_ca_data)
         if ssl_ciphers:
             context.set_ciphers(ssl_ciphers)
+        if ssl_min_version is not None:
+            context.minimum_version = ssl.TLSVersion(ssl_min_version)
         readable = not ssl_ca_path or Path(ssl_ca_path).is_dir()
     except (OSError, ValueError, TypeError):
         readable = False
     if not readable:
-        raise BadURL("a certificate, key, authority or cipher that the URL names cannot be read")
+        raise BadURL("a certificate, key, authority, cipher or version of TLS that the URL names cannot be read")
 
 
 def addresses(url: str, default_port: int = DEFAULT_PORT) -> list[tuple[str, int]]:
@@ -110,7 +129,7 @@ def addresses(url: str, default_port: int = DEFAULT_PORT) -> list[tuple[str, int
     try:
         return [_address(text, default_port) for text in urlsplit(url).netloc.rpartition("@")[2].split(",")]
     except (ValueError, BadAddress):
-        raise BadURL("a server is named as host:port") from None
+        raise BadURL("a server is named as host:port, and not left out") from None
 
 
 def _address(text: str, default_port: int) -> tuple[str, int]:
@@ -126,6 +145,8 @@ def checked_address(host: str, port: int) -> tuple[str, int]:
     try:
         if ":" in host:
             ip_address(host)
+        else:
+            host.encode("idna")  # as the resolver does
         named = _HOST.fullmatch(host) is not None
     except ValueError:
         named = False

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 SECRET = "hunter2"
 
 
-def refused(url: str, match: str = "") -> None:
+def refused(url: str, match: str | None = None) -> None:
     with pytest.raises(BadURL, match=match) as raised:
         check_url(url)
     assert SECRET not in "".join(traceback.format_exception(raised.value)).rpartition("BadURL")[2]
@@ -45,10 +45,58 @@ def test_options_that_are_not_taken(option: str) -> None:
     refused(f"rediss://localhost/0?{option}", "option")
 
 
-@pytest.mark.parametrize("option", ["protocol=9", "socket_timeout=x", "db=x"])
+@pytest.mark.parametrize(
+    "option",
+    [
+        "protocol=9",
+        "socket_timeout=x",
+        "socket_timeout=-1",
+        "socket_timeout=0",
+        "socket_timeout=nan",
+        "socket_connect_timeout=inf",
+        "timeout=1",
+        "db=x",
+        "client_name=a%20b",
+    ],
+)
 def test_options_that_are_wrong(option: str) -> None:
     """An option with a value that it does not have is refused."""
-    refused(f"redis://localhost/0?{option}", "none of a Redis")
+    refused(f"redis://localhost/0?{option}", "none of a Redis|option")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        " redis://localhost",
+        "REDIS://localhost",
+        "http://localhost",
+        "redis://",
+        "redis:///0",
+        "redis://:6379",
+        "redis://localhost:0",
+        "redis://a..b",
+        "redis://" + "a" * 64,
+        f"redis://:{SECRET}\u2100@localhost",
+        f"redis://u:hun[{SECRET}@localhost",
+    ],
+)
+def test_what_is_no_url(url: str) -> None:
+    """What redis-py would take for something else, or trip over, is refused; a host that is left out, too."""
+    refused(url)
+    for kind in (Guard, AsyncGuard):
+        for mode in ("cluster", "sentinel"):
+            with pytest.raises(BadURL):
+                kind.from_url(url, mode=mode, service="any")
+
+
+@pytest.mark.parametrize("password", ["\u2100", "hun[ter2"])
+def test_the_url_of_the_sentinels_own_user(password: str) -> None:
+    """That of their user and password is refused as any other, without a word of it, and need name no host."""
+    with pytest.raises(BadURL) as raised:
+        Guard.from_url("redis://s1", mode="sentinel", service="any", sentinel_url=f"redis://u:{password}@sentinel")
+    assert password not in str(raised.value)
+    for own in ("redis://u:p@", "redis://u:p@sentinel"):
+        Guard.from_url("redis://s1", mode="sentinel", service="any", sentinel_url=own)
 
 
 @pytest.mark.parametrize("value", ["Required", "bogus"])
@@ -70,6 +118,7 @@ def test_files_of_tls_that_cannot_be_read(tmp_path: Path) -> None:
         f"ssl_keyfile={tmp_path}/text",
         "ssl_ca_data=text",
         "ssl_ciphers=bogus",
+        "ssl_min_version=1",
     ):
         refused(f"rediss://localhost/0?{option}", "cannot be read")
 
@@ -83,6 +132,9 @@ def test_what_is_taken(tmp_path: Path) -> None:
         "rediss://localhost/0?ssl_cert_reqs=none&ssl_check_hostname=false",
         f"rediss://localhost/0?ssl_ca_path={tmp_path}",
         f"unix://{tmp_path}/redis.sock?db=2",
+        "rediss://localhost?ssl_exclude_verify_flags=VERIFY_X509_STRICT",
+        "redis://[fe80::1%25br-1.100]:6379",
+        "redis://under_score.example.",
         "redis://n1:6379,n2:6380",
         "redis://localhost?client_name=reminders&socket_keepalive=true",
     ):

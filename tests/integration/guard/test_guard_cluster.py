@@ -62,6 +62,18 @@ def asked(guard: AnyGuard) -> list[list[tuple[object, object]]]:
     return [list(found[i : i + 2]) for i in range(0, len(found), 2)]
 
 
+def test_a_server_that_is_no_node_hides_none(
+    redis_cluster: RedisCluster, redis_url: str, make_guard: MakeGuard
+) -> None:
+    """Of the nodes that a URL names one that is none is passed over; where there is no other one, that is said."""
+    vouched(redis_cluster)
+    wrong = f"{redis_url.removesuffix('/0')},"
+    guard = make_guard(redis_cluster.url_of(0).replace("redis://", wrong), mode="cluster")
+    assert asked(guard) == [[SUPPRESSED, ALLOWED]] * BUCKETS
+    only = make_guard(f"{wrong}127.0.0.1:1", mode="cluster")
+    assert asked(only) == [[unknown(Unknown.WRONG_MODE)] * 2] * BUCKETS
+
+
 @pytest.mark.parametrize("how", ["hung", "killed"])
 def test_a_lost_shard_spoils_no_other_answer(redis_cluster: RedisCluster, make_guard: MakeGuard, how: str) -> None:
     """In the very call that meets the fault the other shards' verdicts are right, within one timeout."""

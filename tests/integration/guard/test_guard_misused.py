@@ -5,14 +5,26 @@ from __future__ import annotations
 import asyncio
 import copy
 import enum
+import functools
 import pickle
 import uuid
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
+from unittest.mock import AsyncMock, create_autospec
 
 import pytest
+from confluent_kafka.aio import AIOProducer
 
 from consumer.domain.events import Action
-from consumer.guard import AsyncGuard, Guard, GuardedProducer, NotAllowed, NotANumber, VerdictKind
+from consumer.guard import (
+    AsyncGuard,
+    AsyncGuardedProducer,
+    Guard,
+    GuardedProducer,
+    NotAllowed,
+    NotANumber,
+    VerdictKind,
+)
 from tests.parts.view import HERE, META, SUPPRESSED, connect, said
 
 if TYPE_CHECKING:
@@ -152,6 +164,7 @@ def test_a_question_that_nobody_awaited_is_not_true(redis_url: str) -> None:
                 question.close()
             async with asyncio.TaskGroup() as group:
                 task = group.create_task(guard.check(HERE, PATIENT))
+                assert "AsyncGuard.check" in repr(task)
             verdicts = [
                 await guard.check(HERE, PATIENT),
                 task.result(),
@@ -160,4 +173,23 @@ def test_a_question_that_nobody_awaited_is_not_true(redis_url: str) -> None:
             ]
             assert {verdict.kind for verdict in verdicts} == {VerdictKind.UNKNOWN}  # nobody vouched for this one
 
-    asyncio.run(ask())
+    for debug in (False, True):
+        asyncio.run(ask(), debug=debug)
+
+
+def test_a_double_of_an_asynchronous_guard_is_one(redis_url: str) -> None:
+    """What makes doubles of it takes its methods for those of coroutines, and a producer takes the double."""
+    double = AsyncMock(spec=AsyncGuard)
+    assert isinstance(double.check, AsyncMock)
+    assert isinstance(create_autospec(AsyncGuard).check, FunctionType | AsyncMock)
+    assert asyncio.iscoroutinefunction(AsyncGuard.check)
+    AsyncGuardedProducer(AsyncMock(spec=AIOProducer), double, on_suppressed=print)
+
+    async def later(_: object) -> None: ...
+
+    @functools.wraps(later)
+    def at_once(withheld: object) -> None:
+        asyncio.run(later(withheld))
+
+    producer: Any = object()
+    GuardedProducer(producer, Guard.from_url(redis_url), on_suppressed=at_once)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import multiprocessing
 import socket
 import threading
@@ -13,7 +14,7 @@ import pytest
 import redis
 
 from consumer.domain.events import Action
-from consumer.guard import Guard, Unknown
+from consumer.guard import AsyncGuard, Guard, Unknown
 from consumer.suppression.view import View
 from tests.parts.view import (
     ALLOWED,
@@ -253,6 +254,72 @@ def test_a_resolver_that_hangs(redis_url: str, make_guard: MakeGuard, resolver: 
             assert [said(guard.check(HERE, FINE))] == [unknown(Unknown.TIMEOUT)]
     resolver.answers.set()
     assert answers(guard) == [SUPPRESSED, ALLOWED]
+
+
+def test_tasks_have_a_name_looked_up_once_for_all(redis_url: str, resolver: Resolver) -> None:
+    """However many tasks ask while the resolver hangs, one look-up is under way, and the program's threads are free."""
+    with connect(redis_url) as client:
+        set_up(client)
+
+    async def ask() -> None:
+        async with AsyncGuard.from_url(named(redis_url), timeout=TIMEOUT, buckets=BUCKETS) as guard:
+            with within(TIMEOUT + MUCH):
+                asking = asyncio.gather(*(guard.check(HERE, FINE) for _ in range(20)))
+                await asyncio.sleep(0)
+                await asyncio.wait_for(asyncio.to_thread(int), TIMEOUT / 2)
+                found = await asking
+            assert [said(verdict) for verdict in found] == [unknown(Unknown.TIMEOUT)] * 20
+            assert resolver.asked == 1
+            resolver.answers.set()
+            assert said(await guard.check(HERE, FINE)) == ALLOWED
+
+    asyncio.run(ask())
+
+
+def test_a_thread_that_cannot_be_started(
+    redis_url: str, make_guard: MakeGuard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no thread can be started for a look-up the answer is UNKNOWN, and right as soon as one can."""
+    with connect(redis_url) as client:
+        set_up(client)
+    guard = make_guard(named(redis_url))
+    start = threading.Thread.start
+
+    def fail(thread: threading.Thread) -> None:
+        if thread.name == "redis-lookup":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", fail)
+    assert answers(guard) == [unknown(Unknown.UNREACHABLE)] * 2
+    monkeypatch.undo()
+    assert answers(guard) == [SUPPRESSED, ALLOWED]
+
+
+def test_an_address_of_a_kind_that_there_is_not(
+    redis_url: str, make_guard: MakeGuard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the addresses of a name one that this machine cannot speak to keeps it from none of the others."""
+    with connect(redis_url) as client:
+        set_up(client)
+    look_up, make = socket.getaddrinfo, socket.socket.__init__
+
+    def both(host: str, port: int, *arguments: Any, **options: Any) -> Any:
+        foreign = (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::1", port, 0, 0))
+        return (
+            [foreign, *look_up("127.0.0.1", port, *arguments, **options)]
+            if host == "localhost"
+            else (look_up(host, port, *arguments, **options))
+        )
+
+    def without(self: socket.socket, family: int = -1, *arguments: Any, **options: Any) -> None:
+        if family == socket.AF_INET6:
+            raise OSError("Address family not supported by protocol")
+        make(self, family, *arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", both)
+    monkeypatch.setattr(socket.socket, "__init__", without)
+    assert answers(make_guard(named(redis_url))) == [SUPPRESSED, ALLOWED]
 
 
 def test_a_name_is_looked_up_once_for_all(redis_url: str, resolver: Resolver) -> None:
