@@ -157,6 +157,8 @@ class Applier:
             inbox.pause(held - self._paused)
         if self._paused - held:
             inbox.resume(self._paused - held)
+            for partition in self._paused - held:
+                self._reading[partition].astray = None  # what did not come while nothing was read is not missing
         self._paused = held
         self._show_held()
 

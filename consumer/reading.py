@@ -37,7 +37,8 @@ class Reading:
     stopped: str | None = None
     full: bool = False
     away: bool = False
-    astray_since: float | None = None
+    astray: tuple[int, float] | None = None
+    """The position whose record does not come, and since when."""
 
     @property
     def stands_still(self) -> bool:
@@ -48,7 +49,7 @@ class Reading:
         """Go on at another offset. What stopped the bucket stops it again when reading gets there."""
         if position != self.position:
             self.stopped = None
-        self.position, self.seek = position, True
+        self.position, self.seek, self.astray = position, True, None
 
 
 @dataclass(slots=True)
@@ -83,7 +84,7 @@ def by_bucket(
         if offset != (part.end if part else reading.position):
             _astray(partition, reading, offset, log, late=part is not None)
             continue
-        reading.astray_since = None
+        reading.astray = None
         try:
             entry = ledger.entry(message.value(), number, offset)
         except StoppedBucket as problem:
@@ -104,9 +105,9 @@ def _astray(partition: Partition, reading: Reading, offset: int, log: FilteringB
     if late:
         return
     now = time.monotonic()
-    if reading.astray_since is None:
-        reading.astray_since = now
-    if now - reading.astray_since > GAP_SECONDS:  # it is missing: somebody wrote to the ledger who must not
+    if reading.astray is None or reading.astray[0] != reading.position:
+        reading.astray = (reading.position, now)
+    if now - reading.astray[1] > GAP_SECONDS:  # it is missing: somebody wrote to the ledger who must not
         reading.stopped = (
             f"{partition.topic} [{partition.number}] has no record at offset {reading.position} and the next is at "
             f"{offset}: it was written to in transactions, or compacted; see docs/ARCHITECTURE.md, L1"

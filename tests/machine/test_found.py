@@ -39,3 +39,16 @@ def test_stopped_bucket_is_caught_up_after_a_loss(world: World, loss: tuple[obje
         world.do(("round", 1000, -1))
     assert world.servers.here.hget("optout:{0.2}:meta", "applied") == b"1"
     world.settle()
+
+
+def test_losses_some_time_apart_are_no_gap(world: World) -> None:
+    """What was fetched before a bucket was moved back is dropped, however long ago that happened to it before."""
+    here, there = ("text", 0, "STOP", 0, 0), ("text", 2, "STOP", 0, 0)
+    world.do(there)
+    world.do(("round", 1000, 0))
+    world.do(("round", 1000, 0, [there]))
+    world.do(("fail_over", 1))
+    world.do(("lose_round", [here], "fail_over"))
+    world.do(("lose_round", [there], "flush"))
+    world.do(("wait", 11))
+    world.settle()
