@@ -17,6 +17,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import redis
+from hiredis import pack_command
 from redis.exceptions import AuthenticationError, ResponseError
 
 if TYPE_CHECKING:
@@ -147,10 +148,9 @@ class AsyncLine:
     async def _ask(self, connection: AbstractConnection, commands: Sequence[Command]) -> list[Any]:
         answers: list[Any] = []
         try:
-            if len(commands) == 1:
-                await connection.send_command(*commands[0], check_health=False)
-            else:
-                await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+            # Its parser packs in C what redis-py's asynchronous connection would pack in Python, at a tenth of a check.
+            packed = b"".join(pack_command(command) for command in commands)  # type: ignore[arg-type]
+            await connection.send_packed_command(packed, check_health=False)
             for _ in commands:
                 try:
                     answers.append(await connection.read_response())
