@@ -148,7 +148,7 @@ class AsyncLine:
     async def _ask(self, connection: AbstractConnection, commands: Sequence[Command]) -> list[Any]:
         answers: list[Any] = []
         try:
-            # Its parser packs in C what redis-py's asynchronous connection would pack in Python, at a tenth of a check.
+            # Its parser packs in C what redis-py's asynchronous connection would pack in Python.
             packed = b"".join(pack_command(command) for command in commands)  # type: ignore[arg-type]
             await connection.send_packed_command(packed, check_health=False)
             for _ in commands:

@@ -8,6 +8,8 @@ import { codeOf, scriptOf, TookTooLong } from './connection.js';
 const SCRIPT = scriptOf(readFileSync(new URL('verdict.lua', import.meta.url), 'utf8'));
 const E164 = /^\+[1-9][0-9]{6,14}$/;
 const LONGEST_LOCATION = 256;
+// What workers take for blank: white space, and five control characters that trim() leaves.
+const BLANK = /^[\s\x1c-\x1f\x85]*$/;
 const REFUSALS = ['NOAUTH', 'WRONGPASS', 'NOPERM'];
 
 /** There is no question to ask: the message says why, without the number. */
@@ -17,7 +19,7 @@ let words = 0;
 
 /** Returns the keys of a location, as { meta, set }. Throws CannotAsk for what can be no location. */
 export function keysOf(locationId, buckets) {
-  if (typeof locationId !== 'string' || !locationId.trim() || [...locationId].length > LONGEST_LOCATION) {
+  if (typeof locationId !== 'string' || BLANK.test(locationId) || [...locationId].length > LONGEST_LOCATION) {
     throw new CannotAsk('The location is a text, not blank, of 256 characters at most: it would be found in no set.');
   }
   if (!locationId.isWellFormed()) {

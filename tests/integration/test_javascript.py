@@ -148,6 +148,7 @@ def test_what_is_no_question_is_refused(asked: Both) -> None:
         '{"location_id": "loc-1", "number": "2025550178"}',
         '{"location_id": "loc-1", "number": "+1 202 555 0178"}',
         '{"location_id": " ", "number": "+12025550178"}',
+        '{"location_id": "\\u001c\\u0085", "number": "+12025550178"}',
         '{"location_id": "loc-\\ud83c", "number": "+12025550178"}',
         '{"number": "+12025550178"}',
         "null",
