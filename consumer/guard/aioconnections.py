@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-class _AsideTCP(Connection):
-    """Has the host's name looked up by the thread that serves all guards.
+class AsideConnection(Connection):
+    """A connection over TCP that has the host's name looked up by the thread that serves all guards.
 
     asyncio would take one of its own for each question; while the resolver hangs none would be left for the program.
     """
@@ -39,11 +39,7 @@ class _AsideTCP(Connection):
         return {**super()._connection_arguments(), "host": self._address}
 
 
-class AsideConnection(_AsideTCP):
-    """A connection over TCP."""
-
-
-class PromptTLSConnection(SSLConnection, _AsideTCP):
+class PromptTLSConnection(SSLConnection, AsideConnection):
     """A connection over TLS that is closed without a farewell.
 
     asyncio waits half a minute for the other side's; for as long each connection to a server that hangs would be open.
