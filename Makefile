@@ -8,6 +8,8 @@ PYTHON :=
 ARGS :=
 # All tests run in two processes, each with a Kafka of its own: they wait more than they compute
 ALL := -n 2 --dist loadfile
+# Tests that draw: the same at each run of `make test`, new draws and many more of them in `make prove`
+RANDOM_TESTS := tests/unit tests/property tests/machine tests/faults/test_kill_and_flush.py tests/faults/test_redis_cluster.py
 # make bench QUICK=1: fewer messages, fewer repetitions
 QUICK :=
 # make crash-matrix SEEDS=1: how many runs of each step and fault
@@ -75,9 +77,10 @@ docs: $(COMPLETE) ## Bring the documents' tables of commands, settings and topic
 compose-test: $(COMPLETE) ## Run docker-compose.yml for real and see a STOP kept; needs Docker with its compose plugin
 	$(BIN)/python -m deploy.compose_test
 
-prove: $(COMPLETE) ## Search the protocol's model as deep as it goes, for many minutes and some GiB, e.g. make prove ARGS="-v"
+prove: $(COMPLETE) ## Search the model as deep as it goes, try all mutants, draw new random tests; e.g. make prove ARGS="-v"
 	$(BIN)/python -m tests.model $(ARGS)
 	$(if $(ARGS),,$(BIN)/python -m tests.mutants)
+	$(if $(ARGS),,OPTOUT_TEST_EXPLORE=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(RANDOM_TESTS))
 
 mutants: $(COMPLETE) ## Take each rule out of the code and see a test turn red, e.g. make mutants ARGS="guard"
 	$(BIN)/python -m tests.mutants $(ARGS)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from consumer.embedded.redis_server import RedisServer
-from tests.parts import available, selection
+from tests.parts import available, chance, selection
 from tests.parts.kafka import Kafka, KafkaCluster
 from tests.parts.redis import flush, require_empty
 from tests.parts.redis_cluster import RedisCluster
@@ -20,6 +20,19 @@ if TYPE_CHECKING:
 
     from tests.parts.javascript import JavaScript
     from tests.parts.redis import MakeRedis
+
+
+chance.load_profile()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    if chance.exploring() and config.getoption("hypothesis_seed", None) is None:  # before Hypothesis looks at it
+        config.option.hypothesis_seed = str(chance.base_seed())
+
+
+def pytest_report_header() -> str:
+    return chance.report()
 
 
 @pytest.fixture(scope="session", autouse=True)

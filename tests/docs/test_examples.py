@@ -16,7 +16,7 @@ from consumer.settings import KAFKA_PREFIX, PREFIX, REGISTRY_PREFIX, Settings
 from tests.docs import shell
 from tests.docs.console import can_run, steps
 from tests.docs.documents import ROOT, anchors, blocks, documents, links, spans
-from tests.parts import available
+from tests.parts import available, chance
 
 if TYPE_CHECKING:
     from tests.docs.documents import Block
@@ -96,7 +96,7 @@ def test_commands_in_running_text_exist(document: str, span: str) -> None:
 def test_variables_are_settings(document: str) -> None:
     """A variable that a document names means something."""
     known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields} | {REGISTRY_PREFIX[:-1], f"{PREFIX}TEST"}
-    known |= set(VARIABLE.findall(str(available.__doc__)))
+    known |= set(VARIABLE.findall(f"{available.__doc__}{chance.__doc__}"))
     unknown = set(VARIABLE.findall(documents()[document])) - known
     assert not {name for name in unknown if not name.startswith((KAFKA_PREFIX, REGISTRY_PREFIX))}
     assert not {name for name in unknown if name.startswith(KAFKA_PREFIX) and not _is_property(name)}

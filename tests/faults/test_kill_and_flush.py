@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.parts import oracle
+from tests.parts.chance import seed_of
 from tests.parts.system import System, inbound, wait_for
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from tests.parts.kafka import Kafka
 
 MESSAGES = int(os.environ.get("OPTOUT_TEST_MESSAGES", "20000"))
-SEED = int(os.environ.get("OPTOUT_TEST_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
+SEED = seed_of("kill and flush")
 KEYWORDS = ("STOP", "stop ", "Start", "UNSTOP", "quit", "yes", "End", "cancel")
 TALK = ("see you at 3", "stop messages", "thanks!", "UNSUB", "can I move my appointment to Tuesday? my son is ill")
 
@@ -43,7 +44,7 @@ def messages(count: int, seed: int) -> Iterator[dict[str, Any]]:
 @pytest.mark.timeout(600)
 def test_each_change_is_told_once(kafka: Kafka, redis_url: str, topic_prefix: str, tmp_path: Path) -> None:
     """With three workers, one of them killed, and Redis flushed, no change is lost, doubled or out of order."""
-    print(f"{MESSAGES} messages, seed {SEED}")  # noqa: T201 - to be repeated with OPTOUT_TEST_SEED
+    print(f"{MESSAGES} messages, seed {SEED}")  # noqa: T201 - beside the header that says how to have it again
     sent = list(messages(MESSAGES, SEED))
     with System(kafka.bootstrap, redis_url, topic_prefix, tmp_path, buckets=16) as system:
         system.create_topics()

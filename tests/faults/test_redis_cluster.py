@@ -6,11 +6,11 @@ In each of them guards are asked all the time: one that lives as long as the tes
 from __future__ import annotations
 
 import itertools
-import random
 import threading
 import time
 from collections import Counter, defaultdict
 from contextlib import suppress
+from random import Random
 from typing import TYPE_CHECKING, Any, Self
 
 import pytest
@@ -19,6 +19,7 @@ from redis.crc import key_slot
 from consumer.domain.buckets import bucket_of, bucket_prefix, meta_key
 from consumer.guard import Guard, VerdictKind
 from tests.parts import oracle
+from tests.parts.chance import seed_of
 from tests.parts.redis_cluster import SHARDS
 from tests.parts.system import System, inbound, location_in, wait_for
 
@@ -111,6 +112,7 @@ class Probe(threading.Thread):
     def __init__(self, cluster: RedisCluster) -> None:
         super().__init__(daemon=True)
         self._cluster = cluster
+        self._chance = Random(seed_of("probe"))
         self._guard = self._new()
         self._ended = threading.Event()
         self._lock = threading.Lock()
@@ -124,7 +126,7 @@ class Probe(threading.Thread):
         self.failure: BaseException | None = None
 
     def _new(self) -> Guard:
-        url = self._cluster.url_of(*random.sample(range(2 * SHARDS), 2 * SHARDS))
+        url = self._cluster.url_of(*self._chance.sample(range(2 * SHARDS), 2 * SHARDS))
         return Guard.from_url(url, mode="cluster", timeout=TIMEOUT, buckets=BUCKETS)
 
     def add(self, subscriptions: Iterable[Subscription]) -> None:
@@ -144,7 +146,7 @@ class Probe(threading.Thread):
                 guard = self._new() if turn % 100 == 99 else self._guard
                 with self._lock:
                     if self._asked:
-                        self._ask(guard, random.choice(self._asked))
+                        self._ask(guard, self._chance.choice(self._asked))
                 time.sleep(0.002)
         except BaseException as problem:  # noqa: BLE001 - told at the end
             self.failure = problem
@@ -296,10 +298,11 @@ def test_slot_moved_under_load(system: ClusterSystem, redis_cluster: RedisCluste
     probe.add((name, number(1)) for name in [*LOCATIONS, *names])
     wait_for("all are suppressed", lambda: answers(guard, 1, [*LOCATIONS, *names]) == {"SUPPRESSED"})
     patients = itertools.count(2)
+    chance = Random(seed_of("moved slot"))
 
     def texts() -> None:
         patient = next(patients)
-        system.stop_each(patient, "STOP", [*LOCATIONS, random.choice(names)])
+        system.stop_each(patient, "STOP", [*LOCATIONS, chance.choice(names)])
         if patient % 3 == 0:
             system.stop_each(patient, "START", LOCATIONS)
 

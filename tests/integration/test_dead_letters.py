@@ -83,7 +83,7 @@ def test_a_letter_is_the_record_as_it_came(system: System) -> None:
         {"value": GARBAGE, "key": b"\xff\xfe\x00not text", "timestamp": at},
         {"value": GARBAGE, "headers": [("a", b"1"), ("b", None), ("a", b"2"), ("", b""), ("a", b"1")], "timestamp": at},
         {"value": GARBAGE, "headers": [("\u00fcber", b"\xff"), ("__connect.errors.topic", b"theirs")], "timestamp": at},
-        {"value": os.urandom(900_000), "key": os.urandom(1000), "timestamp": at},
+        {"value": b"\xff" + os.urandom(900_000), "key": os.urandom(1000), "timestamp": at},
         {"value": text, "key": b"k", "headers": [("x", None)], "timestamp": at},
     ]
     produce(system, *odd)

@@ -32,6 +32,7 @@ from consumer.domain.subscription import Decision, Subscription, decide
 from consumer.suppression.answers import Applied, Batch, OtherLedger
 from consumer.suppression.answers import Status as Answer
 from consumer.suppression.view import View
+from tests.parts.chance import MORE_EXAMPLES, exploring
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -94,7 +95,7 @@ ledgers = st.lists(entries, max_size=12).map(numbered)
 
 def examples(count: int) -> int:
     """Return how many examples to try: more of them where nobody waits."""
-    return count * 3 if settings.get_current_profile_name() == "ci" else count
+    return count * MORE_EXAMPLES if exploring() else count
 
 
 def of_model(bucket: Bucket) -> dict[str, Any]:

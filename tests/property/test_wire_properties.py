@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import traceback
 from dataclasses import is_dataclass
-from typing import Any, get_type_hints
+from enum import Enum
+from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,10 +33,16 @@ texts = st.text(max_size=40)
 by_name: dict[str, st.SearchStrategy[Any]] = {
     "partition": ints,
     "pack_version": ints,
+    "buckets": st.lists(ints, max_size=3).map(tuple),
     "shared_with": st.lists(texts, max_size=3).map(tuple),
     "cause": st.deferred(lambda: built(PatientKeyword) | built(RequestedOptOut)),
 }
-by_type: dict[Any, st.SearchStrategy[Any]] = {str: texts, int: longs, str | None: st.none() | texts}
+by_type: dict[Any, st.SearchStrategy[Any]] = {
+    str: texts,
+    int: longs,
+    str | None: st.none() | texts,
+    bool: st.booleans(),
+}
 
 
 def built(kind: type[Any], **given_fields: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
@@ -49,7 +56,13 @@ def built(kind: type[Any], **given_fields: st.SearchStrategy[Any]) -> st.SearchS
 def of_type(hint: Any) -> st.SearchStrategy[Any]:
     if hint in by_type:
         return by_type[hint]
-    return built(hint) if is_dataclass(hint) and isinstance(hint, type) else st.from_type(hint)
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return st.sampled_from(hint)
+    if get_origin(hint) is Literal:
+        return st.sampled_from(get_args(hint))
+    # Nothing is left to what Hypothesis makes of a type: it draws numbers that no schema can hold.
+    assert is_dataclass(hint), f"say here what can be in a field of type {hint}"
+    return built(cast("type[Any]", hint))
 
 
 ledger_records = built(KeywordRecord)
