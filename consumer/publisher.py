@@ -13,13 +13,15 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from consumer.domain.bucket import Waiting
+from consumer.domain.losses import Loss
 from consumer.kafka.inbox import NO_TOKEN, Partition
 from consumer.kafka.producers import NotPublished, Outgoing
 from consumer.ledger import LedgerFault, check_told
 from consumer.ops.complaints import Complaints
+from consumer.ops.losses import Fall
 from consumer.suppression.answers import Status
 from consumer.suppression.scripts import ViewUnavailable
-from consumer.wire.errors import SchemaSourceUnavailable
+from consumer.wire.errors import SchemaSourceUnavailable, Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -190,23 +192,49 @@ class Publisher:
             self._view.trim(old)
         offsets = {bucket: _up_to(one, limit) for bucket, one in taken.items() if one.status is Status.OK}
         offsets = {bucket: offset for bucket, offset in offsets.items() if offset > starts[bucket]}
-        changes = [(Partition(self._ledger, bucket), change) for bucket in offsets for change in taken[bucket].changes]
+        began = time.monotonic()
+        rendered = self._rendered({bucket: taken[bucket] for bucket in offsets})
+        offsets = {bucket: offset for bucket, offset in offsets.items() if bucket in rendered}
         if offsets and self._inbox.token is token:
-            began = time.monotonic()
-            records = [record for partition, change in changes for record in self._render(partition, change)]
+            changes = sum(len(taken[bucket].changes) for bucket in offsets)
+            records = [record for bucket in offsets for record in rendered[bucket]]
             positions = {Partition(self._ledger, bucket): offset for bucket, offset in offsets.items()}
             try:
                 self._outbox.publish(records, positions, token)
             except NotPublished:
                 self._metrics.count_unpublished(time.monotonic() - began)
                 raise
-            self._metrics.count_published(len(changes), time.monotonic() - began)
+            self._metrics.count_published(changes, time.monotonic() - began)
             self._known.update(offsets)
             self._view.trim(offsets)
             if changes:
                 seconds = round(time.monotonic() - began, 3)
-                self._log.info("published", changes=len(changes), buckets=len(offsets), seconds=seconds)
+                self._log.info("published", changes=changes, buckets=len(offsets), seconds=seconds)
         return {bucket for bucket in offsets if len(taken[bucket].changes) == limit}, buckets - taken.keys()
+
+    def _rendered(self, taken: Mapping[int, Taken]) -> dict[int, list[Outgoing]]:
+        """Return the records that tell what waits in each bucket, without those whose outbox is damaged."""
+        rendered: dict[int, list[Outgoing]] = {}
+        for bucket, one in taken.items():
+            partition = Partition(self._ledger, bucket)
+            try:
+                rendered[bucket] = [record for change in one.changes for record in self._render(partition, change)]
+            except Unreadable as problem:
+                self._begin_anew(bucket, one, problem)
+        return rendered
+
+    def _begin_anew(self, bucket: int, taken: Taken, problem: Unreadable) -> None:
+        """Have a bucket replayed whose outbox holds what is no ledger record: the ledger has what was there.
+
+        Where a newer version had applied what we cannot read, its applier here stops in front of it, in words.
+        """
+        self._losses.explain(bucket)  # before the applier can see that the bucket is begun
+        self._view.begin(bucket, damaged="", published=self._known[bucket])
+        self._losses.fell(
+            Loss.VIEW_DAMAGED,
+            {bucket: Fall(taken.applied, 0)},
+            found=f"a waiting change that cannot be read ({problem})",
+        )
 
     def _take(self, starts: Mapping[int, int], limit: int) -> dict[int, Taken]:
         """Take what waits in each bucket that can be asked. None of these may be one; there may be others."""

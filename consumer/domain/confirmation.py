@@ -22,6 +22,8 @@ OPTED_OUT_TEXT = (
     "Reply START to receive them again."
 )
 OPTED_IN_TEXT = "You will receive text messages from this practice again. Reply STOP to opt out."
+LATEST_MS = 2**63 - 1
+"""The last time that a record can hold. A STOP may be dated as far ahead as that."""
 CANCEL_TEXT = "Your appointment is not cancelled by this; please call the practice for that."
 
 
@@ -44,6 +46,6 @@ def confirmation_of(change: SubscriptionChanged, record: KeywordRecord) -> Confi
         status=change.status,
         text=text,
         requested_at=change.recorded_at,
-        expires_at=change.occurred_at + CONFIRMATION_WINDOW_MS,
+        expires_at=min(change.occurred_at + CONFIRMATION_WINDOW_MS, LATEST_MS),
         ledger=change.ledger,
     )

@@ -117,7 +117,7 @@ class View:
         status, epoch, applied, waiting, decisions = answer
         return Applied(
             self._status(status, epoch),
-            epoch.decode(),
+            epoch.decode(errors="replace"),
             applied,
             waiting,
             tuple(Decided(offset, _DECISIONS[decision], version) for offset, decision, version in decisions),
@@ -203,7 +203,7 @@ class View:
         if None in answer:
             return None
         try:
-            return Meta(epoch.decode(), int(applied), int(published), int(waiting))
+            return Meta(epoch.decode(errors="replace"), int(applied), int(published), int(waiting))
         except ValueError:  # not what we wrote
             return None
 
@@ -340,8 +340,11 @@ class View:
             return Audit(Status.DAMAGED, 0, 0, 0, 0)
         if isinstance(members, Exception):
             raise unavailable(members)
-        for member in members:
-            location_id = member.decode()
+        try:
+            listed = [member.decode() for member in members]
+        except UnicodeDecodeError:  # no location that a ledger can name
+            return Audit(Status.DAMAGED, 0, 0, 0, 0)
+        for location_id in listed:
             keys += (set_key(prefix, location_id), state_key(prefix, location_id))
         answer = self._run_all([Call(AUDIT, keys, [epoch, len(members)])])[0]
         if isinstance(answer, ViewDamaged):
@@ -357,5 +360,9 @@ def _known(answer: Any) -> Any:
 
 
 def _waiting(change: bytes) -> Waiting:
-    offset, version, raw = change.split(b":", 2)
-    return Waiting(int(offset), int(version), raw)
+    """Return a member of the outbox; one that we did not write as a change without a record, which nobody can tell."""
+    try:
+        offset, version, raw = change.split(b":", 2)
+        return Waiting(int(offset), int(version), raw)
+    except ValueError:
+        return Waiting(-1, 0, b"")

@@ -19,6 +19,7 @@ from fastavro.schema import to_parsing_canonical_form
 
 from consumer.domain.events import KeywordRecord
 from consumer.wire import framing
+from consumer.wire.bounds import is_bounded
 from consumer.wire.errors import Reason, SchemaError, SchemaSourceUnavailable, UnknownSchema, Unreadable
 from consumer.wire.records import from_datum, to_datum
 from consumer.wire.schemas import record_name
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from consumer.wire.schemas import Parsed, SchemaSource
 
 __all__ = ["Codec", "Reason", "SchemaError", "SchemaSourceUnavailable", "Unreadable"]
+
+HIGHEST_ID = 2**31 - 1
+"""No registry counts further. One that is asked for more fails in its own way, which would read as an outage."""
 
 
 class _Plan(NamedTuple):
@@ -94,12 +98,16 @@ class Codec:
         return plan
 
     def _make_plan(self, record: str, schema_id: int) -> _Plan:
+        if schema_id > HIGHEST_ID:
+            raise Unreadable(Reason.UNKNOWN_SCHEMA)
         try:
             writer = self._schemas.by_id(schema_id)
         except UnknownSchema:
             raise Unreadable(Reason.UNKNOWN_SCHEMA) from None
         if record_name(writer) != record:
             raise Unreadable(Reason.WRONG_RECORD)
+        if not is_bounded(writer):
+            raise Unreadable(Reason.INCOMPATIBLE)
         reader = self._schemas.reader(record)
         same = to_parsing_canonical_form(writer) == to_parsing_canonical_form(reader)
         return _Plan(writer, None if same else reader)
@@ -127,6 +135,9 @@ def _check_canonical(value: bytes, writer: Parsed, datum: Datum) -> None:
     """
     stream = BytesIO()
     stream.write(value[: framing.HEADER_SIZE])
-    schemaless_writer(stream, writer, datum)
+    try:
+        schemaless_writer(stream, writer, datum)
+    except Exception:  # noqa: BLE001 - it reads what it does not write: an int of more than 32 bits
+        raise Unreadable(Reason.NOT_CANONICAL) from None
     if stream.getvalue() != value:
         raise Unreadable(Reason.NOT_CANONICAL)

@@ -17,6 +17,7 @@ from consumer import reading
 from consumer.domain.events import KeywordRecord
 from consumer.wire.records import to_datum
 from tests.parts import oracle
+from tests.parts.damage import pieces
 from tests.parts.system import Applying, System, inbound, location_in, wait_for
 
 if TYPE_CHECKING:
@@ -198,11 +199,19 @@ def by_nobody(system: System) -> bytes:
     return stream.getvalue()
 
 
+def too_wide(system: System) -> bytes:
+    """Return a record with an int of more than 32 bits, which the Avro library reads and does not write."""
+    header, schema = system.codec._writer(KeywordRecord)
+    datum = to_datum(system.codec.decode(KeywordRecord, system.line(HERE, PATIENT, "START")))
+    return header + b"".join(pieces(schema, datum | {"pack_version": 2**40}))
+
+
 FOREIGN: dict[str, tuple[Callable[[System], bytes], str]] = {
     "garbage": (lambda system: b"\x00garbage", "cannot be read"),
     "nothing": (lambda system: b"", "cannot be read"),
     "another bucket's": (lambda system: system.line(THERE, PATIENT, "STOP"), "belongs to another partition"),
     "an opt-in by nobody": (by_nobody, "cannot be read"),
+    "an int beyond 32 bits": (too_wide, "cannot be read"),
 }
 
 

@@ -180,6 +180,24 @@ def test_lost_outbox_is_noticed(system: System) -> None:
     member.die()
 
 
+@pytest.mark.parametrize("found", [b"0:1:\x00nothing", b"nobody wrote this"])
+def test_waiting_change_that_cannot_be_read(system: System, found: bytes) -> None:
+    """An outbox in which something else stands stops nobody: its bucket is replayed, and each change is told once."""
+    keywords(system, "STOP", "STOP")
+    member = owner(system)
+    with system.redis() as client:
+        outbox = f"optout:{{0.{BUCKETS}}}:outbox"
+        assert client.zremrangebyscore(outbox, 0, 0) == 1
+        client.zadd(outbox, {found: 0})
+    member.publish()
+    assert "Redis lost some keys of these buckets, or another system writes under their names" in member.said()
+    keywords(system, "START")  # the next record is refused, and the bucket read again from its beginning
+    turn(member, until=lambda: system.metas("applied") == system.ends("ledger"))
+    publish(member)
+    each_once(system, 6)
+    member.die()
+
+
 def test_what_is_applied_after_the_taking_is_told_later(system: System) -> None:
     """The offset that goes with what was taken never covers a change that came a moment later."""
     keywords(system, "STOP")

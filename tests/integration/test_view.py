@@ -473,6 +473,14 @@ def test_a_state_that_cannot_be_read_is_damage(client: redis.Redis, view: View) 
     assert dump(client) == before
 
 
+def test_a_location_that_is_no_text_is_damage(client: redis.Redis, view: View) -> None:
+    """A location that no ledger can name, for it is not UTF-8, is found by counting, and keeps nobody from it."""
+    epoch = filled(view, ledger(6))
+    client.srem(KEYS["locations"], LOCATION)
+    client.sadd(KEYS["locations"], b"\xff")
+    assert view.audit(BUCKET, epoch).status is Status.DAMAGED
+
+
 def test_an_audit_of_another_epoch_says_nothing(client: redis.Redis, view: View) -> None:
     """A bucket that was begun anew since the auditor looked is not called damaged."""
     epoch = filled(view, ledger(6))

@@ -171,8 +171,8 @@ L3 = [
         (
             Edit(
                 "publisher.py",
-                "records = [record for partition, change in changes for record in self._render(partition, change)]",
-                "records = [record for partition, change in changes for record in self._render(partition, change)]\n"
+                "records = [record for bucket in offsets for record in rendered[bucket]]",
+                "records = [record for bucket in offsets for record in rendered[bucket]]\n"
                 "            self._view.trim(offsets)",
             ),
         ),

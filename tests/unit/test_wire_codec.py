@@ -19,7 +19,7 @@ from consumer.domain.events import (
     Source,
     SubscriptionChanged,
 )
-from consumer.wire.codec import Codec, Reason, Unreadable
+from consumer.wire.codec import Codec, Reason, SchemaSourceUnavailable, Unreadable
 from consumer.wire.framing import header
 from consumer.wire.records import KINDS, from_datum, to_datum
 from consumer.wire.schemas import Schemas, parse, schemas_directory
@@ -190,6 +190,49 @@ def test_symbol_outside_the_domain_is_unreadable(kind: type[Any], field: str) ->
     schema = current(kind)
     enum_of(schema, field)["symbols"].append("NEWER")
     assert reason_of(lambda: decode_foreign(kind, schema, example(kind) | {field: "NEWER"})) == Reason.UNKNOWN_SYMBOL
+
+
+SELF = {"type": "record", "name": "Note", "fields": [{"name": "of", "type": ["null", "Note"]}]}
+
+
+@pytest.mark.parametrize(
+    ("extra", "value"),
+    [
+        (SELF, {"of": {"of": None}}),
+        ({"type": "array", "items": "null"}, [None]),
+        ({"type": "array", "items": {"type": "record", "name": "Nothing", "fields": []}}, [{}]),
+    ],
+)
+def test_what_reading_a_record_takes_is_bounded_by_its_bytes(extra: dict[str, Any], value: Any) -> None:
+    """A writer's type that holds itself, or an array of nothing, is refused: a few bytes could end the process."""
+    schema = current(InboundMessage)
+    schema["fields"].append({"name": "extra", "type": extra})
+    datum = example(InboundMessage) | {"extra": value}
+    assert reason_of(lambda: decode_foreign(InboundMessage, schema, datum)) == Reason.INCOMPATIBLE
+
+
+def test_what_others_write_is_bounded() -> None:
+    """A writer's types may be named, used twice and nested, as long as none holds itself."""
+    schema = current(InboundMessage)
+    place = {"type": "record", "name": "Place", "fields": [{"name": "code", "type": "string"}]}
+    nested = {"type": "array", "items": ["null", {"type": "map", "values": ["Place", "boolean"]}]}
+    schema["fields"] += [{"name": "one", "type": place}, {"name": "two", "type": nested}]
+    datum = example(InboundMessage)
+    more = {"one": {"code": "x"}, "two": [None, {"a": {"code": "y"}, "b": True}]}
+    assert decode_foreign(InboundMessage, schema, datum | more) == from_datum(InboundMessage, datum)
+
+
+def test_an_id_that_no_registry_gives_is_unknown() -> None:
+    """A registry is not asked for an id beyond its numbers: its answer would read as an outage, and hold all up."""
+
+    class Away(Schemas):
+        def by_id(self, schema_id: int) -> Parsed:
+            raise SchemaSourceUnavailable
+
+    codec = Codec(Away())
+    assert reason_of(lambda: codec.decode(InboundMessage, header(2**31))) == Reason.UNKNOWN_SCHEMA
+    with pytest.raises(SchemaSourceUnavailable):
+        codec.decode(InboundMessage, header(2**31 - 1))
 
 
 def test_encoding_nonsense_quotes_nothing() -> None:
