@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from consumer.domain.confirmation import confirmation_of
 from consumer.domain.events import STATUS_OF, Status, SubscriptionChanged, subscription_key
+from consumer.domain.evidence import LONGEST_WORD, bounded, cut
 from consumer.kafka.producers import Outgoing
 
 if TYPE_CHECKING:
@@ -38,12 +39,12 @@ class Changes:
             status=status,
             previous_status=_OTHER[status],
             version=waiting.version,
-            keyword=record.cause.keyword,
+            keyword=cut(record.cause.keyword, LONGEST_WORD),
             source=record.cause.source,
             occurred_at=record.event_time,
             recorded_at=record.recorded_at,
             ledger=position,
-            origin=record.origin,
+            origin=bounded(record.origin),
         )
         key = subscription_key(change.location_id, change.patient_number).encode()
         records = [Outgoing(self._changed, key, self._codec.encode(change))]

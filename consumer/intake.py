@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from consumer.domain.buckets import bucket_of, is_location
+from consumer.domain.buckets import LONGEST_LOCATION, bucket_of, is_location
 from consumer.domain.event_time import event_time, requested_time
 from consumer.domain.events import (
     Action,
@@ -21,6 +21,7 @@ from consumer.domain.events import (
     ReviewRequested,
     subscription_key,
 )
+from consumer.domain.evidence import LONGEST_BODY, LONGEST_NAME, LONGEST_WORD, bounded, cut
 from consumer.domain.phone import NotANumber, to_e164
 from consumer.kafka.producers import Outgoing
 from consumer.letter import OUT_OF_RANGE, UNATTRIBUTABLE, UNATTRIBUTABLE_OPT_IN, kafka_time, place_of, seal
@@ -33,10 +34,6 @@ if TYPE_CHECKING:
     from consumer.kafka.inbox import Message
     from consumer.letter import DeadLetter
     from consumer.wire.codec import Codec
-
-LONGEST_BODY = 4096
-"""Characters of a body that are kept as evidence: a keyword in thousands of spaces must still fit into the ledger."""
-LONGEST_WORD = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +123,7 @@ class Intake:
         except Unattributable as problem:
             return [self._dead_letter(message, UNATTRIBUTABLE, problem)]
         when = requested_time(request.occurred_at, kafka_time(message), self._now())
-        keyword = None if request.keyword is None else request.keyword[:LONGEST_WORD]
-        cause = RequestedOptOut(source=request.source, keyword=keyword)
+        cause = RequestedOptOut(source=request.source, keyword=cut(request.keyword, LONGEST_WORD))
         return [
             self._line(
                 location_id=request.location_id,
@@ -164,7 +160,7 @@ class Intake:
         record = KeywordRecord(
             location_id=location_id,
             patient_number=patient,
-            location_number=location_number,
+            location_number=cut(location_number, LONGEST_NAME),
             cause=cause,
             event_time=at,
             recorded_at=self._now(),
@@ -180,19 +176,21 @@ class Intake:
     def _review(self, text: InboundMessage, message: Message, reason: ReviewReason, word: str | None) -> Outgoing:
         self.counts["review"] += 1
         origin = origin_of(text, message)
+        # A person reads it, so it is cut where it cannot be right: here location and number identify nothing.
+        location_id, patient = cut(text.location_id, LONGEST_LOCATION), cut(text.patient_number, LONGEST_NAME)
         review = ReviewRequested(
             review_id=f"{origin.topic}:{origin.partition}:{origin.offset}",
-            location_id=text.location_id,
-            location_number=text.location_number,
-            patient_number=text.patient_number,
+            location_id=location_id,
+            location_number=cut(text.location_number, LONGEST_NAME),
+            patient_number=patient,
             reason=reason,
-            body=text.body[:LONGEST_BODY],
+            body=cut(text.body, LONGEST_BODY),
             keyword=word,
             received_at=text.received_at,
             recorded_at=self._now(),
             origin=origin,
         )
-        key = subscription_key(text.location_id, text.patient_number).encode()
+        key = subscription_key(location_id, patient).encode()
         return Outgoing(self._topics.reviews, key, self._codec.encode(review))
 
     def _dead_letter(self, message: Message, reason: str, problem: Exception) -> DeadLetter:
@@ -205,7 +203,7 @@ def _cause(keyword: Keyword, text: InboundMessage) -> PatientKeyword:
     return PatientKeyword(
         action=keyword.action,
         keyword=keyword.word,
-        raw_body=text.body[:LONGEST_BODY],
+        raw_body=cut(text.body, LONGEST_BODY),
         rule=keyword.rule,
         pack=keyword.pack,
         pack_version=keyword.pack_version,
@@ -216,22 +214,18 @@ def origin_of(read: InboundMessage | OptOutRequested, message: Message) -> Origi
     """Return where a record came from, and what its provider said of it."""
     topic, partition, offset = place_of(message)
     if isinstance(read, InboundMessage):
-        return Origin(
+        message_id, received_at, taken_for = read.message_id, read.received_at, read.provider_opt_out_type
+    else:
+        message_id, received_at, taken_for = read.request_id, read.occurred_at, None
+    return bounded(
+        Origin(
             topic=topic,
             partition=partition,
             offset=offset,
             kafka_timestamp=kafka_time(message),
-            message_id=read.message_id,
-            received_at=read.received_at,
+            message_id=message_id,
+            received_at=received_at,
             provider=read.provider,
-            provider_opt_out_type=read.provider_opt_out_type,
+            provider_opt_out_type=taken_for,
         )
-    return Origin(
-        topic=topic,
-        partition=partition,
-        offset=offset,
-        kafka_timestamp=kafka_time(message),
-        message_id=read.request_id,
-        received_at=read.occurred_at,
-        provider=read.provider,
     )

@@ -10,6 +10,7 @@ from consumer.domain.events import (
     Source,
     Status,
 )
+from consumer.domain.evidence import LONGEST_NAME, cut
 
 if TYPE_CHECKING:
     from consumer.domain.events import (
@@ -41,7 +42,7 @@ def confirmation_of(change: SubscriptionChanged, record: KeywordRecord) -> Confi
         event_id=change.ledger.event_id("ConfirmationRequested"),
         change_event_id=change.event_id,
         location_id=change.location_id,
-        location_number=record.location_number,
+        location_number=cut(record.location_number, LONGEST_NAME),
         patient_number=change.patient_number,
         status=change.status,
         text=text,
