@@ -21,6 +21,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+LONGEST_READ = 4096
+"""Characters of which a normal form is made: many times those of the longest keyword."""
+
+
+_AT_ONCE = 16_384
+
+
 @dataclass(frozen=True, slots=True)
 class WordPack:
     """A reviewed list of keywords, each with what it asks for. Packs are part of the product: nobody adds words."""
@@ -67,10 +74,15 @@ _WHITE_SPACE = "".join(
 
 
 @cache
+def _format_category() -> str:
+    """Return all format characters; found on first use, for it takes a tenth of a second."""
+    return "".join(char for char in map(chr, range(sys.maxunicode + 1)) if unicodedata.category(char) == "Cf")
+
+
+@cache
 def _format_characters() -> re.Pattern[str]:
-    """Return what matches a format character; found on first use, for it takes a tenth of a second."""
-    found = (chr(code) for code in range(sys.maxunicode + 1) if unicodedata.category(chr(code)) == "Cf")
-    return re.compile("[" + "".join(map(re.escape, found)) + "]")
+    """Return what matches a format character."""
+    return re.compile("[" + "".join(map(re.escape, _format_category())) + "]")
 
 
 def normal_form(body: str) -> str:
@@ -79,6 +91,22 @@ def normal_form(body: str) -> str:
         return body.lower().strip(_WHITE_SPACE)
     folded = unicodedata.normalize("NFKC", body).casefold()
     return _format_characters().sub("", folded).strip(_WHITE_SPACE)
+
+
+def _read(body: str) -> str | None:
+    """Return of a body what its normal form is made from; None for one that is too long to be read as anything.
+
+    A megabyte of combining marks takes NFKC an hour, and one text would stop every worker in turn. So what is long is
+    looked at only without what the normal form removes: each character that is then left stays at least one.
+    """
+    if len(body) <= LONGEST_READ:
+        return body
+    body, left = body.strip(_WHITE_SPACE + _format_category()), ""
+    for start in range(0, len(body), _AT_ONCE):
+        left += _format_characters().sub("", body[start : start + _AT_ONCE])
+        if len(left) > LONGEST_READ:
+            return None
+    return left
 
 
 def as_shown(text: str) -> str:
@@ -103,7 +131,8 @@ class Keywords:
 
     def recognise(self, body: str) -> Keyword | None:
         """Return the keyword that this body is, or None for talk."""
-        return self._by_form.get(normal_form(body))
+        said = _read(body)
+        return None if said is None else self._by_form.get(normal_form(said))
 
     def near_miss(self, body: str) -> str | None:
         """Return the word that this body reads like without being a keyword, as in "Stop.", "stop messages", "UNSUB".
@@ -111,7 +140,10 @@ class Keywords:
         A near miss changes nothing; it is what staff may want to see. None for talk: longer texts ("please stop by the
         pharmacy and pick up ..."), and the words that answer reminders every day ("yes please", "cancel my 3pm").
         """
-        form = normal_form(body)
+        said = _read(body)
+        if said is None:
+            return None
+        form = normal_form(said)
         if len(form) > _NEAR_MISS_LENGTH or form in self._by_form:
             return None
         words = _WORD.findall(form)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import unicodedata
 from typing import Any
 
@@ -184,3 +185,31 @@ def test_talk_is_no_near_miss(body: str) -> None:
 def test_a_keyword_is_no_near_miss(word: str, around: str) -> None:
     """What is recognised is never shown to staff besides."""
     assert KEYWORDS.near_miss(around + word + around) is None
+
+
+@pytest.mark.parametrize(
+    ("body", "word"),
+    [
+        (" " * 9_000 + "stop" + "\u2003" * 9_000, "STOP"),
+        ("\u200b \u2003" * 9_000 + "S" + "\u200d" * 99_000 + "top" + "\ufeff \u200b" * 9_000, "STOP"),
+        ("stop" + " " * 9_000 + "stop", None),
+        ("stop" * 9_000, None),
+        ("a" + "\u0301\u0316" * 200_000, None),  # NFKC sorts them: a quarter of an hour
+        ("\ufdfa" * 99_000, None),  # eighteen characters each, in NFKC
+    ],
+    ids=["space", "format characters", "two words", "long", "combining marks", "ligatures"],
+)
+def test_a_long_body_is_read_as_any_other_and_keeps_nobody_waiting(body: str, word: str | None) -> None:
+    """Length alone makes no keyword of a body, and none of a keyword; no body takes longer than its length asks for."""
+    began = time.process_time()
+    found = Keywords().recognise(body)
+    assert (found and found.word) == word
+    assert Keywords().near_miss(body) is None
+    assert time.process_time() - began < 10
+
+
+def test_the_normal_form_leaves_something_of_each_character() -> None:
+    """Only format characters and white space vanish: what is long without them is no keyword, however it folds."""
+    removed = {*WHITE_SPACE, *FORMAT}
+    changed = [char for char in map(chr, range(0x110000)) if not unicodedata.is_normalized("NFKC", char)]
+    assert all(char in removed or normal_form(char) for char in changed)
