@@ -146,15 +146,20 @@ def _kafka_faults(settings: Settings) -> Iterator[str]:
         yield from _said(_ledger_faults(settings, admin))
 
 
+_CLOCKS = {
+    "inbound": "set LogAppendTime, or a wrong clock decides whether a STOP or a START came last",
+    "opt_out_requested": "set LogAppendTime, or a wrong clock decides whether a STOP or a START came last",
+    "keyword_ledger": "set LogAppendTime, or a START that somebody writes there and dates ahead beats every later STOP",
+}
+"""What is wrong with writers' clocks, by the role of the topic that keeps them."""
+
+
 def _clock_faults(settings: Settings, admin: AdminClient, known: Mapping[str, int]) -> Iterator[str]:
     for spec in deployment.topic_specs(settings):
-        if spec.name in known and spec.role in ("inbound", "opt_out_requested"):
+        if spec.name in known and spec.role in _CLOCKS:
             kind = topics.topic_configs(admin, spec.name).get("message.timestamp.type")
             if kind != "LogAppendTime":
-                yield (
-                    f"{spec.name} has message.timestamp.type={kind}: set LogAppendTime, or a wrong clock decides "
-                    "whether a STOP or a START came last"
-                )
+                yield f"{spec.name} has message.timestamp.type={kind}: {_CLOCKS[spec.role]}"
 
 
 def _ledger_faults(settings: Settings, admin: AdminClient) -> Iterator[str]:

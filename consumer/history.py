@@ -16,7 +16,7 @@ from consumer.domain.events import Action, Source, Status
 from consumer.domain.phone import to_e164
 from consumer.domain.subscription import Decision, decide
 from consumer.domain.words import at
-from consumer.kafka.inbox import Partition
+from consumer.kafka.inbox import Partition, appended_at
 from consumer.kafka.reader import Reader
 from consumer.ledger import LedgerFault, StoppedBucket
 
@@ -82,7 +82,7 @@ def history(settings: Settings, location_id: str, number: str) -> History:
             offset, value = message.offset(), message.value()
             assert offset is not None
             try:
-                entry = ledger.entry(value, partition.number, offset)
+                entry = ledger.entry(value, partition.number, offset, appended_at(message))
             except StoppedBucket as problem:
                 return History(location_id, patient, tuple(steps), state, str(problem))
             if (entry.location_id, entry.digits) == who:

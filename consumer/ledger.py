@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from consumer.domain.bucket import Entry
 from consumer.domain.buckets import bucket_of, digits_of
-from consumer.domain.events import CONFIRMATION_WINDOW_MS, LedgerPosition, Source
+from consumer.domain.event_time import CLOCK_SKEW_MS
+from consumer.domain.events import CONFIRMATION_WINDOW_MS, Action, LedgerPosition, Source
 from consumer.domain.losses import Loss
 from consumer.wire.codec import Unreadable
 
@@ -17,6 +19,11 @@ if TYPE_CHECKING:
 
     from consumer.domain.events import KeywordRecord
     from consumer.kafka.inbox import Partition
+
+
+_NUMBER = re.compile(r"\+[0-9]{1,20}")
+"""What any released classifier wrote as a number, and nothing that could be the name of a field in Redis: a plus sign,
+and up to 3 digits of a country and 17 within it, which is the most that the phone library ever takes for a number."""
 
 
 class LedgerFault(Exception):
@@ -52,14 +59,20 @@ class Ledger:
         """Return the coordinates of a record."""
         return LedgerPosition(topic=self.topic, topic_id=self.topic_id, partition=partition, offset=offset)
 
-    def entry(self, value: bytes | None, partition: int, offset: int) -> Entry:
-        """Return what the state rules need of a record. Raises StoppedBucket in one sentence that quotes nothing."""
+    def entry(self, value: bytes | None, partition: int, offset: int, appended: int | None) -> Entry:
+        """Return what the state rules need of a record.
+
+        `appended` is when the broker appended it, in ms; None where it did not say, as in older ledgers. Raises
+        StoppedBucket in one sentence that quotes nothing.
+        """
         try:
             record = self.decode(value)
         except Unreadable as problem:
             raise self._stopped(partition, offset, f"it cannot be read ({problem})") from None
         if bucket_of(record.location_id, self.buckets) != partition:
             raise self._stopped(partition, offset, "it belongs to another partition")
+        if forged := _forged(record, appended):
+            raise self._stopped(partition, offset, f"no classifier wrote it: {forged}")
         return Entry(
             offset=offset,
             location_id=record.location_id,
@@ -84,6 +97,20 @@ class Ledger:
             f"{self.topic} [{partition}] stops at offset {offset}: {why}; if a newer version wrote it, upgrade this "
             "worker (appliers are upgraded before classifiers)"
         )
+
+
+def _forged(record: KeywordRecord, appended: int | None) -> str | None:
+    """Return why no classifier that was ever released can have written a record; None where one can.
+
+    Never by today's reading of numbers: what an older one wrote stays in force. An opt-out that is dated ahead only
+    suppresses more, and classifiers do write it; an opt-in that is would beat every STOP up to its date.
+    """
+    if not _NUMBER.fullmatch(record.patient_number):
+        return "its number is none"
+    ahead = appended is not None and record.event_time > appended + CLOCK_SKEW_MS
+    if ahead and record.cause.action is Action.OPT_IN:
+        return "an opt-in of a later time than it was written at"
+    return None
 
 
 def check_ledger(partition: Partition, start: int, end: int, read: int) -> None:

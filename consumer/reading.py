@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from consumer.kafka.inbox import Partition
+from consumer.kafka.inbox import Partition, appended_at
 from consumer.ledger import StoppedBucket
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def by_bucket(
             continue
         reading.astray = None
         try:
-            entry = ledger.entry(message.value(), number, offset)
+            entry = ledger.entry(message.value(), number, offset, appended_at(message))
         except StoppedBucket as problem:
             reading.stopped = str(problem)
             log.error(reading.stopped, bucket=number, offset=offset)  # noqa: TRY400 - a sentence, no traceback

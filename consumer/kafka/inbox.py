@@ -7,7 +7,15 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import (
+    OFFSET_END,
+    TIMESTAMP_LOG_APPEND_TIME,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
 
 from consumer.kafka.cluster import PRODUCERS_ONLY, without
 from consumer.kafka.errors import KafkaGone, Triage, name_of, sentence, triage
@@ -17,7 +25,18 @@ if TYPE_CHECKING:
 
     from consumer.kafka.errors import OnError
 
-__all__ = ["NO_TOKEN", "Committed", "CommittedReader", "Inbox", "Listener", "Message", "Partition", "Read", "Token"]
+__all__ = [
+    "NO_TOKEN",
+    "Committed",
+    "CommittedReader",
+    "Inbox",
+    "Listener",
+    "Message",
+    "Partition",
+    "Read",
+    "Token",
+    "appended_at",
+]
 
 
 ASK_AGAIN = 0.1
@@ -32,6 +51,15 @@ class Partition(NamedTuple):
 
     topic: str
     number: int
+
+
+def appended_at(message: Message) -> int | None:
+    """Return when the broker appended a record, by its own clock, in ms; None where the topic kept its writer's time.
+
+    The type stands in the record's batch: it is that of the topic at the time when the record was written.
+    """
+    kind, at = message.timestamp()
+    return int(at) if kind == TIMESTAMP_LOG_APPEND_TIME else None
 
 
 class Committed(NamedTuple):

@@ -16,7 +16,7 @@ from consumer import deployment
 from consumer.domain.events import Status
 from consumer.domain.subscription import Decision, decide
 from consumer.domain.words import printable
-from consumer.kafka.inbox import CommittedReader, Partition
+from consumer.kafka.inbox import CommittedReader, Partition, appended_at
 from consumer.kafka.reader import Reader
 from consumer.ledger import StoppedBucket
 from consumer.suppression.contents import Reading
@@ -134,7 +134,7 @@ class _Fold:
                 self.stopped = f"{self.partition.topic} [{self.partition.number}] has no record at offset {self.end}"
                 return
             try:
-                entry = self._ledger.entry(value, self.partition.number, offset)
+                entry = self._ledger.entry(value, self.partition.number, offset, appended_at(message))
             except StoppedBucket as problem:
                 self.stopped = str(problem)
                 return

@@ -51,6 +51,12 @@ def faults(system: System) -> str:
     return done.stderr
 
 
+def test_a_ledger_that_keeps_its_writers_times_is_named(system: System) -> None:
+    """An older ledger goes on as it is; whoever looks is told what a forged START could do there."""
+    assert f"{system.topics['ledger']} has message.timestamp.type=CreateTime: set LogAppendTime" in faults(system)
+    assert "message.timestamp.type" not in system.run("topics", "create").stderr
+
+
 def test_a_user_that_workers_cannot_work_with_is_named(system: System) -> None:
     """Settings are not called sound that a worker refuses."""
     user = f"limited-{system.prefix[:-1]}"

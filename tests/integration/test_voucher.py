@@ -104,7 +104,7 @@ class Bench:
         ledger, view = self.system.ledger, self.plain_view
         view.begin(0)
         records = [(m.partition(), m.offset(), m.value()) for m in self.system.messages("ledger")]
-        entries = [ledger.entry(value, partition or 0, offset or 0) for partition, offset, value in records]
+        entries = [ledger.entry(value, partition or 0, offset or 0, None) for partition, offset, value in records]
         if entries:
             assert view.apply([Batch(0, 0, len(entries), entries)])[0].status is Status.OK
 

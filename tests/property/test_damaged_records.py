@@ -119,7 +119,7 @@ def test_whatever_stands_in_the_ledger() -> None:
         ledger = Ledger("ledger", "id", 1, "group", lambda given, codec=codec: codec.decode(KeywordRecord, given))  # type: ignore[misc]
         changes = Changes(ledger, codec, changed="changed", confirmations="confirmations")
         try:
-            entry = ledger.entry(value, 0, 7)
+            entry = ledger.entry(value, 0, 7, None)
         except StoppedBucket:
             continue
         told += bool(changes.records(Partition("ledger", 0), Waiting(7, 1, entry.raw)))

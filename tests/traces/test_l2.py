@@ -76,7 +76,7 @@ def test_outbox_of_before_is_not_told(system: System) -> None:
     first = {m.partition(): m.value() for m in system.messages("ledger") if m.offset() == 0}
     for bucket in PLACES:
         assert member.view.begin(bucket) == 0
-        entry = system.ledger.entry(first[bucket], bucket, 0)
+        entry = system.ledger.entry(first[bucket], bucket, 0, None)
         assert member.view.apply([Batch(bucket, 0, 1, [entry])])[0].status is Status.OK
     wait_for("all that was applied is told", member.publish)
     keywords(system, "START")

@@ -47,6 +47,7 @@ def test_ledger_is_kept_for_ever() -> None:
             "retention.bytes": "-1",
             "min.insync.replicas": "2",
             "unclean.leader.election.enable": "false",
+            "message.timestamp.type": "LogAppendTime",
         }.items()
     )
 
