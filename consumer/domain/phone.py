@@ -7,35 +7,44 @@ from typing import TYPE_CHECKING
 
 import phonenumbers
 
+from consumer.domain.spellings import current
+from consumer.domain.writing import HINT, NotANumber, plain
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+__all__ = ["NotANumber", "all_in_e164", "is_region", "masked", "to_e164"]
+
 _NORTH_AMERICAN = re.compile(r"\+1[2-9][0-9]{2}[2-9][0-9]{6}")
-"""In E.164 already, beyond doubt: the library takes a hundred times as long to say so."""
+"""In E.164 already, beyond doubt: the library takes a hundred times as long to say so. None is written otherwise: area
+and exchange codes begin with 2 to 9."""
 _ALL_NORTH_AMERICAN = re.compile(rf"(?:{_NORTH_AMERICAN.pattern}\n)*{_NORTH_AMERICAN.pattern}")
-_LONGEST = 64  # the library parses prose, too; no number is that long
-
-
-class NotANumber(ValueError):
-    """What was given cannot be read as a phone number. The message does not quote it."""
+_NOBODYS = re.compile(r"\+1(?![2-9][0-9]{2}[2-9])|\+5415")
+"""By their plans: North America's, see above; and Argentina's mobile 15 where the area is left out."""
+_IMPOSSIBLE = f"this is not a possible phone number: {HINT}"
 
 
 def to_e164(text: str, region: str = "US") -> str:
     """Return the number in E.164 ("+12025550143"). `region` reads numbers without a country code.
 
-    Raises NotANumber for anything that cannot be a number: it is never guessed.
+    Raises NotANumber for anything that is not wholly a number (see `writing`), and for one that can be nobody's: it is
+    never guessed. A number that has two spellings is returned in today's, see `spellings`.
     """
-    if _NORTH_AMERICAN.fullmatch(text):
+    if type(text) is str and _NORTH_AMERICAN.fullmatch(text):
         return text
     try:
-        number = phonenumbers.parse(text[:_LONGEST], region)
+        number = phonenumbers.parse(plain(text), region)
     except phonenumbers.NumberParseException:
-        raise NotANumber("this is not a phone number: write it as +12025550143") from None
-    # A number that is possible only within its own area would be somebody else's in another one.
+        raise NotANumber(_IMPOSSIBLE) from None
+    read = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+    if (spelt := current(read)) != read:
+        number = phonenumbers.parse(spelt)
+    # Possible, not valid: new ranges are in use before the library knows them. But a number that is possible only
+    # within its own area would be somebody else's in another one.
     possible = phonenumbers.is_possible_number_with_reason(number) == phonenumbers.ValidationResult.IS_POSSIBLE
-    if len(text) > _LONGEST or not possible:
-        raise NotANumber("this is not a possible phone number: write it as +12025550143")
-    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+    if not possible or number.national_number == 0 or _NOBODYS.match(spelt):
+        raise NotANumber(_IMPOSSIBLE)
+    return spelt
 
 
 def all_in_e164(numbers: Sequence[str]) -> str | None:

@@ -106,11 +106,12 @@ class Handlers:
     async def verdict(self, request: Request) -> Response:
         """Answer one question, under a status that is a success for ALLOWED alone."""
         asked = await question(request, SingleQuestion, SINGLE_BYTES)
-        (wrong,) = self._wrong([(asked.location_id, asked.number)])
-        if wrong is Invalid.NO_LOCATION:
+        if not _is_place(asked.location_id):
             raise Refused(422, "location_id must not be blank, nor longer than 256 characters, nor hold half of one")
-        if wrong is Invalid.NO_NUMBER:
-            raise Refused(422, "number is not a phone number: write it as +12025550143")
+        try:
+            to_e164(asked.number, self._region)
+        except NotANumber as problem:  # whose sentence quotes nothing
+            raise Refused(422, f"number is not a phone number: {problem}") from None
         (verdict,) = await self._asked([(asked.location_id, asked.number)], why=asked.why, catch_up=asked.catch_up)
         status, model = _STATUS[verdict.kind]
         answer = _told(verdict, model)
@@ -168,7 +169,7 @@ class Handlers:
 
 
 def _fault(location_id: str, number: str, region: str) -> Invalid | None:
-    if not is_location(location_id) or not _is_whole(location_id):
+    if not _is_place(location_id):
         return Invalid.NO_LOCATION
     try:
         to_e164(number, region)
@@ -177,9 +178,9 @@ def _fault(location_id: str, number: str, region: str) -> Invalid | None:
     return None
 
 
-def _is_whole(text: str) -> bool:
-    """Whether no character is half of one (a lone surrogate): it cannot be written as UTF-8."""
-    return not any("\ud800" <= character <= "\udfff" for character in text)
+def _is_place(location_id: str) -> bool:
+    """Whether this can be a location id. None holds half a character (a lone surrogate): that cannot be UTF-8."""
+    return is_location(location_id) and not any("\ud800" <= character <= "\udfff" for character in location_id)
 
 
 def _told(verdict: Verdict, model: type[Told]) -> Told:

@@ -16,6 +16,7 @@ from consumer.domain.events import Action
 from consumer.embedded import running
 from consumer.serve.operations import MANY_BYTES, SINGLE_BYTES
 from consumer.serve.questions import MOST_READ
+from consumer.wire.schemas import schemas_directory
 from tests.docs.documents import block_with
 from tests.parts.serving import COMMAND, Serving, environment
 from tests.parts.system import wait_for
@@ -208,6 +209,22 @@ def test_the_example_of_the_readme(serving: Serving, owner: Owner) -> None:
 
 
 # What is refused
+
+
+def test_numbers_are_read_as_the_vectors_say(serving: Serving, owner: Owner) -> None:
+    """A number is the one that the published vectors say, or is refused in words, alone and among others."""
+    file = schemas_directory() / "vectors" / "numbers.json"
+    vectors = [one for one in json.loads(file.read_text("utf-8"))["vectors"] if one["region"] == "US"]
+    owner.write(Action.OPT_OUT, HERE, *{f"+{vector['members'][-1]}" for vector in vectors if vector["number"]})
+    expected = [("SUPPRESSED", None) if vector["number"] else ("INVALID", "not a number") for vector in vectors]
+    answer = serving.ask(MANY, many(*[vector["text"] for vector in vectors]))
+    assert [(entry["verdict"], entry["reason"]) for entry in answer.json["verdicts"]] == expected
+    for text, why in (
+        ("1202555O145", "letters"),
+        ("+12025550143;ext=12", "extension"),
+        ("0000000000", "not a possible"),
+    ):
+        assert why in sentence(serving, SINGLE, asked(text), 422)
 
 
 @pytest.mark.parametrize(

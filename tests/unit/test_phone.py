@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 import traceback
+from typing import Any
 
 import phonenumbers
 import pytest
@@ -11,13 +13,32 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumer.domain.phone import NotANumber, masked, to_e164
+from consumer.domain.spellings import current, other_spelling
+from consumer.domain.writing import LONGEST
+from consumer.wire.schemas import schemas_directory
 
+VECTORS: list[dict[str, Any]] = json.loads((schemas_directory() / "vectors" / "numbers.json").read_text("utf-8"))[
+    "vectors"
+]
+STYLES = phonenumbers.PhoneNumberFormat
 PATIENT = "+12025550143"
 
 us_numbers = st.builds(
     "+1{}{}{:04}".format, st.sampled_from(["202", "415", "512"]), st.sampled_from(["555", "867"]), st.integers(0, 9999)
 )
 separators = st.sampled_from(["", " ", "-", ".", "\u00a0", "\u2011", " - "])
+
+
+@pytest.mark.parametrize("vector", VECTORS, ids=[f"{vector['why']} ({vector['region']})" for vector in VECTORS])
+def test_vectors(vector: dict[str, Any]) -> None:
+    """Each published vector is what the code reads: the number and its members, or a refusal."""
+    if vector["number"] is None:
+        with pytest.raises(NotANumber):
+            to_e164(vector["text"], vector["region"])
+        return
+    number = to_e164(vector["text"], vector["region"])
+    assert number == vector["number"]
+    assert [number[1:], *(other[1:] for other in [other_spelling(number)] if other)] == vector["members"]
 
 
 @pytest.mark.parametrize(
@@ -82,21 +103,116 @@ def test_separators_do_not_matter(number: str, between: list[str], country: bool
     assert to_e164(written) == number
 
 
-def test_every_region_has_one_form() -> None:
-    """In every country of the library, a mobile number's national, international and E.164 writings are one patient."""
-    styles = phonenumbers.PhoneNumberFormat
+def examples() -> list[tuple[str, phonenumbers.PhoneNumber]]:
+    """Return an example of each kind of number of each region; of those of no region, "US" stands in its place."""
+    kinds = [kind for name, kind in vars(phonenumbers.PhoneNumberType).items() if name.isupper()]
+    found = [
+        (region, phonenumbers.example_number_for_type(region, kind))
+        for region in sorted(phonenumbers.SUPPORTED_REGIONS)
+        for kind in kinds
+    ]
+    codes = sorted(phonenumbers.COUNTRY_CODES_FOR_NON_GEO_REGIONS)
+    found += [("US", phonenumbers.example_number_for_non_geo_entity(code)) for code in codes]
+    # Canada's 310-1234 are seven digits that firms have in every area: not a number of E.164, and nobody's phone.
+    return [(region, number) for region, number in found if number and not is_hotline(number)]
+
+
+def is_hotline(number: phonenumbers.PhoneNumber) -> bool:
+    return number.country_code == 1 and (number.national_number or 0) < 10**7
+
+
+def test_every_number_of_every_region_is_read() -> None:
+    """In every country, each kind of number is one patient, written in any of the phone library's four ways."""
     differing = {}
-    for region in phonenumbers.SUPPORTED_REGIONS:
-        number = phonenumbers.example_number_for_type(region, phonenumbers.PhoneNumberType.MOBILE)
-        if number is not None:
-            written = [
-                phonenumbers.format_number(number, style)
-                for style in (styles.E164, styles.INTERNATIONAL, styles.NATIONAL)
-            ]
-            read = {to_e164(text, region) for text in written}
-            if read != {written[0]}:
-                differing[region] = read
+    for region, number in examples():
+        expected = phonenumbers.format_number(number, STYLES.E164)
+        for style in (STYLES.E164, STYLES.INTERNATIONAL, STYLES.NATIONAL, STYLES.RFC3966):
+            if style == STYLES.NATIONAL and region == "US" and number.country_code != 1:
+                continue  # of no region
+            written = phonenumbers.format_number(number, style)
+            try:
+                read = to_e164(written, region)
+            except NotANumber as problem:
+                read = str(problem)
+            if read != expected:
+                differing[region, written] = read
     assert differing == {}
+
+
+def test_a_range_that_the_library_does_not_know_is_read() -> None:
+    """A number of the right length is read, whatever its range: the library hears late of new ones."""
+    unknown = 0
+    for _, example in examples():
+        country = f"+{example.country_code}"
+        national = phonenumbers.national_significant_number(example)
+        for first in range(10, 100, 9):
+            written = f"{country}{first}{national[2:]}"
+            number = phonenumbers.parse(written)
+            possible = phonenumbers.is_possible_number_with_reason(number) == phonenumbers.ValidationResult.IS_POSSIBLE
+            if possible and not phonenumbers.is_valid_number(number) and country not in {"+1", "+54"}:
+                unknown += 1
+                assert to_e164(written) == current(phonenumbers.format_number(number, STYLES.E164))
+    assert unknown > 1000
+
+
+noise = st.sampled_from(
+    [*" -./()+,;xX#*\t\u00a0\u2011\u200b\u202e\u0660\u0661\uff11O", "ext", "tel:", "12", "0", "\n", "/"]
+)
+someone = st.sampled_from(
+    [phonenumbers.format_number(number, style) for _, number in examples()[::7] for style in (0, 1, 2)]
+)
+
+
+@given(someone, st.lists(st.tuples(st.integers(0, 30), noise), max_size=3), st.sampled_from(["US", "GB", "DE", "MX"]))
+def test_what_is_read_is_what_stands_there(written: str, added: list[tuple[int, str]], region: str) -> None:
+    """Whatever is put into a number, it is refused, or read as all of its digits, as the library alone reads them."""
+    for place, sign in added:
+        written = written[:place] + sign + written[place:]
+    try:
+        read = to_e164(written, region)
+    except NotANumber:
+        return
+    rest = re.sub(r"^\s*(tel|whatsapp|rcs|sms):", "", re.sub("[\u200b]", "", written), flags=re.IGNORECASE)
+    assert not re.search(r"[^\W\d_]|[,;#*]", rest)  # nothing of what stands there was left out
+    digits = "".join(str(int(digit)) for digit in rest if digit.isdecimal())
+    assert digits.endswith(read[-6:])  # to the last digit
+    library = phonenumbers.parse(written, region)
+    assert not library.extension
+    assert read == current(phonenumbers.format_number(library, STYLES.E164))
+
+
+@pytest.mark.parametrize("wrong", [None, 12025550143, 2.5, b"+12025550143", ["+12025550143"]], ids=repr)
+def test_what_is_no_text_is_no_number(wrong: Any) -> None:
+    """Another type is refused as all else is, with its name and without its content."""
+    with pytest.raises(NotANumber, match=type(wrong).__name__) as refused:
+        to_e164(wrong)
+    assert "202555" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "there is no phone number"),
+        ("1202555O145", "letters"),
+        ("202-555-0143 x12", "extension"),
+        ("+12025550143;ext=12", "extension"),
+        ("tel:5550143;phone-context=+1202", "parameters"),
+        ("\u0662025550143", "several scripts"),
+        ("202-555-0143/0144", "slash"),
+        ("1" * (LONGEST + 1), "longer"),
+        ("1" * 10**7, "longer"),
+        ("2025550143\x00", "not written as phone numbers are"),
+        ("\ud800", "not written as phone numbers are"),
+        ("+10000000000", "not a possible"),
+        ("+999123456789", "not a possible"),
+        ("+1 (2) " * 9, "not written as phone numbers are"),
+    ],
+    ids=lambda text: ascii(text[:20]),
+)
+def test_a_refusal_says_why(text: str, why: str) -> None:
+    """Who wrote it is told what is wrong with it."""
+    with pytest.raises(NotANumber, match=why):
+        to_e164(text)
 
 
 @given(us_numbers, st.sampled_from(["US", "GB", "IT"]))
