@@ -7,13 +7,15 @@ bucket, so that nothing behind it is in force, and the history ends there, too.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from consumer import deployment
 from consumer.domain.buckets import bucket_of, digits_of
 from consumer.domain.events import Action, Source, Status
-from consumer.domain.phone import to_e164
+from consumer.domain.phone import NotANumber, to_e164
+from consumer.domain.spellings import other_spelling
 from consumer.domain.subscription import Decision, decide
 from consumer.domain.words import at
 from consumer.kafka.inbox import Partition, appended_at
@@ -21,12 +23,13 @@ from consumer.kafka.reader import Reader
 from consumer.ledger import LedgerFault, StoppedBucket
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from consumer.domain.events import KeywordRecord, LedgerPosition
     from consumer.domain.subscription import Subscription
     from consumer.settings import Settings
 
+_RECORDED = re.compile(r"\+[0-9]{3,20}")
 STAFF_SENTENCE = "The patient has opted out of receiving further text messages from this practice"
 """What staff are shown; the words are the product's."""
 
@@ -65,11 +68,10 @@ def history(settings: Settings, location_id: str, number: str) -> History:
 
     Raises NotANumber, KafkaGone, TopicError, and LedgerFault where the ledger's beginning is gone.
     """
-    patient = to_e164(number, settings.region)
+    patient, spellings = _recorded(number, settings.region)
     ledger = deployment.ledger_as_it_is(settings)
     partition = Partition(ledger.topic, bucket_of(location_id, settings.buckets))
-    who = (location_id, digits_of(patient))
-    state: Subscription | None = None
+    states: dict[str, Subscription] = {}
     steps: list[Step] = []
     with Reader(deployment.client_config(settings), [partition]) as reader:
         first, _ = reader.bounds(partition)
@@ -84,12 +86,37 @@ def history(settings: Settings, location_id: str, number: str) -> History:
             try:
                 entry = ledger.entry(value, partition.number, offset, appended_at(message))
             except StoppedBucket as problem:
-                return History(location_id, patient, tuple(steps), state, str(problem))
-            if (entry.location_id, entry.digits) == who:
-                decision, state = decide(state, entry.action, entry.event_time, entry.keyword)
+                return History(location_id, patient, tuple(steps), _state(states), str(problem))
+            if entry.location_id == location_id and entry.digits in spellings:
+                decision, state = decide(states.get(entry.digits), entry.action, entry.event_time, entry.keyword)
+                states[entry.digits] = state
                 position = ledger.position(partition.number, offset)
                 steps.append(Step(ledger.decode(value), position, decision, state.version))
-    return History(location_id, patient, tuple(steps), state)
+    return History(location_id, patient, tuple(steps), _state(states))
+
+
+def _recorded(number: str, region: str) -> tuple[str, frozenset[str]]:
+    """Return a number, and the digits under which ledgers may hold it. Raises NotANumber.
+
+    What is written as ledgers write it is looked for as it stands, also where it would not be taken for a number today.
+    """
+    as_it_stands = number if _RECORDED.fullmatch(number) else None
+    try:
+        patient = to_e164(number, region)
+    except NotANumber:
+        if as_it_stands is None:
+            raise
+        patient = as_it_stands
+    spellings = {as_it_stands, patient, other_spelling(patient)} - {None}
+    return patient, frozenset(map(digits_of, filter(None, spellings)))
+
+
+def _state(states: Mapping[str, Subscription]) -> Subscription | None:
+    """Return what holds for the patient: an opt-out under either spelling, else what changed last."""
+    by_weight = sorted(
+        states.values(), key=lambda state: (state.status is Status.OPTED_OUT, state.version, state.since)
+    )
+    return by_weight[-1] if by_weight else None
 
 
 def as_dict(step: Step) -> dict[str, Any]:
@@ -104,6 +131,7 @@ def as_dict(step: Step) -> dict[str, Any]:
         "source": cause.source,
         "decision": step.decision,
         "version": step.version,
+        "patient_number": record.patient_number,
         "event_id": step.position.event_id("SubscriptionChanged") if step.decision is Decision.CHANGED else None,
         "ledger": {"partition": step.position.partition, "offset": step.position.offset},
         "origin": {
@@ -135,7 +163,7 @@ def in_words(found: History) -> Iterator[str]:
         cause, place = step.record.cause, step.position
         yield (
             f"{at(step.record.event_time):27} {_word(cause.keyword):13} {_SOURCES[cause.source]:13} "
-            f"{_done(step):25} [{place.partition}] {place.offset}"
+            f"{_done(step):25} [{place.partition}] {place.offset}{_spelt(step, found)}"
         )
 
 
@@ -153,6 +181,12 @@ def _word(keyword: str | None) -> str:
         return "(none given)"
     plain = "".join(character if character.isprintable() else "?" for character in keyword)
     return plain if len(plain) <= _LONGEST_WORD else f"{plain[: _LONGEST_WORD - 1]}…"
+
+
+def _spelt(step: Step, found: History) -> str:
+    """Return under which other spelling of the number a record stands; nothing for one under the number itself."""
+    number = step.record.patient_number
+    return "" if number == found.patient_number else f", as {number}"
 
 
 def _done(step: Step) -> str:

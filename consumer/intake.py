@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from consumer.domain.buckets import LONGEST_LOCATION, bucket_of, is_location
 from consumer.domain.event_time import event_time, requested_time
 from consumer.domain.events import (
+    OTHER_SPELLING,
     Action,
     InboundMessage,
     KeywordRecord,
@@ -23,6 +24,7 @@ from consumer.domain.events import (
 )
 from consumer.domain.evidence import LONGEST_BODY, LONGEST_NAME, LONGEST_WORD, bounded, cut
 from consumer.domain.phone import NotANumber, to_e164
+from consumer.domain.spellings import other_spelling
 from consumer.kafka.producers import Outgoing
 from consumer.letter import OUT_OF_RANGE, UNATTRIBUTABLE, UNATTRIBUTABLE_OPT_IN, kafka_time, place_of, seal
 from consumer.wire.codec import Unreadable
@@ -105,17 +107,15 @@ class Intake:
         if when is None:
             return [self._review(text, message, ReviewReason.IMPLAUSIBLE_OPT_IN, keyword.word)]
         self.counts["implausible_time"] += when.corrected
-        return [
-            self._line(
-                location_id=text.location_id,
-                patient=patient,
-                location_number=text.location_number,
-                cause=_cause(keyword, text),
-                at=when.at,
-                read=text,
-                message=message,
-            )
-        ]
+        return self._lines(
+            location_id=text.location_id,
+            patient=patient,
+            location_number=text.location_number,
+            cause=_cause(keyword, text),
+            at=when.at,
+            read=text,
+            message=message,
+        )
 
     def _requested(self, request: OptOutRequested, message: Message) -> Sequence[Outgoing]:
         try:
@@ -124,17 +124,15 @@ class Intake:
             return [self._dead_letter(message, UNATTRIBUTABLE, problem)]
         when = requested_time(request.occurred_at, kafka_time(message), self._now())
         cause = RequestedOptOut(source=request.source, keyword=cut(request.keyword, LONGEST_WORD))
-        return [
-            self._line(
-                location_id=request.location_id,
-                patient=patient,
-                location_number=None,
-                cause=cause,
-                at=when.at,
-                read=request,
-                message=message,
-            )
-        ]
+        return self._lines(
+            location_id=request.location_id,
+            patient=patient,
+            location_number=None,
+            cause=cause,
+            at=when.at,
+            read=request,
+            message=message,
+        )
 
     def _attributed(self, location_id: str, patient_number: str) -> str:
         """Return the patient's number in E.164. Raises Unattributable."""
@@ -145,7 +143,7 @@ class Intake:
         except NotANumber as problem:
             raise Unattributable(str(problem)) from None
 
-    def _line(
+    def _lines(
         self,
         *,
         location_id: str,
@@ -155,7 +153,11 @@ class Intake:
         at: int,
         read: InboundMessage | OptOutRequested,
         message: Message,
-    ) -> Outgoing:
+    ) -> Sequence[Outgoing]:
+        """Return the line of the ledger; and where the number has another spelling, a second one, for that.
+
+        So readers that know one spelling find what the patient said, and a START opens what a STOP has closed.
+        """
         self.counts[cause.action.lower()] += 1
         record = KeywordRecord(
             location_id=location_id,
@@ -166,11 +168,15 @@ class Intake:
             recorded_at=self._now(),
             origin=origin_of(read, message),
         )
+        other = other_spelling(patient)
+        return [self._line(record), *([self._line(_repeated(record, other))] if other else ())]
+
+    def _line(self, record: KeywordRecord) -> Outgoing:
         return Outgoing(
             self._topics.ledger,
-            subscription_key(location_id, patient).encode(),
+            subscription_key(record.location_id, record.patient_number).encode(),
             self._codec.encode(record),
-            partition=bucket_of(location_id, self._buckets),
+            partition=bucket_of(record.location_id, self._buckets),
         )
 
     def _review(self, text: InboundMessage, message: Message, reason: ReviewReason, word: str | None) -> Outgoing:
@@ -208,6 +214,14 @@ def _cause(keyword: Keyword, text: InboundMessage) -> PatientKeyword:
         pack=keyword.pack,
         pack_version=keyword.pack_version,
     )
+
+
+def _repeated(record: KeywordRecord, number: str) -> KeywordRecord:
+    """Return a record once more, for another spelling of the patient's number: it brings no confirmation of its own."""
+    cause = record.cause
+    if isinstance(cause, PatientKeyword):
+        cause = replace(cause, rule=f"{cause.rule}{OTHER_SPELLING}")
+    return replace(record, patient_number=number, cause=cause)
 
 
 def origin_of(read: InboundMessage | OptOutRequested, message: Message) -> Origin:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from consumer.domain.bucket import Entry
 from consumer.domain.buckets import bucket_of, digits_of
 from consumer.domain.event_time import CLOCK_SKEW_MS
-from consumer.domain.events import CONFIRMATION_WINDOW_MS, Action, LedgerPosition, Source
+from consumer.domain.events import CONFIRMATION_WINDOW_MS, Action, LedgerPosition, PatientKeyword
 from consumer.domain.losses import Loss
 from consumer.wire.codec import Unreadable
 
@@ -85,7 +85,7 @@ class Ledger:
         )
 
     def _confirmation(self, record: KeywordRecord, partition: int, offset: int) -> str:
-        if not self.confirms or record.cause.source is not Source.PATIENT_KEYWORD:
+        if not self.confirms or not isinstance(record.cause, PatientKeyword) or record.cause.is_repeated:
             return ""
         # By our clock, and so with a wide margin: Redis's own decides. A replay need not reckon with what is long over.
         if record.event_time < time.time() * 1000 - 100 * CONFIRMATION_WINDOW_MS:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from consumer.domain.events import (
     CONFIRMATION_WINDOW_MS,
     ConfirmationRequested,
-    Source,
+    PatientKeyword,
     Status,
 )
 from consumer.domain.evidence import LONGEST_NAME, cut
@@ -31,9 +31,10 @@ CANCEL_TEXT = "Your appointment is not cancelled by this; please call the practi
 def confirmation_of(change: SubscriptionChanged, record: KeywordRecord) -> ConfirmationRequested | None:
     """Return the confirmation of a change that the patient asked for by text; None for one that came otherwise.
 
-    An import or a provider's block was not a text of the patient's, so there is nothing to answer.
+    An import or a provider's block was not a text of the patient's, so there is nothing to answer. A text is answered
+    once, whatever spellings the number has.
     """
-    if change.source is not Source.PATIENT_KEYWORD:
+    if not isinstance(record.cause, PatientKeyword) or record.cause.is_repeated:
         return None
     text = OPTED_OUT_TEXT if change.status is Status.OPTED_OUT else OPTED_IN_TEXT
     if change.keyword == "CANCEL":  # patients answer appointment reminders with it

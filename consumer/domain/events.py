@@ -28,6 +28,9 @@ class Status(StrEnum):
     OPTED_IN = "OPTED_IN"
 
 
+OTHER_SPELLING = "/other-spelling"
+"""Behind the rule of a record that repeats another one for the other spelling of its number (see `spellings`)."""
+
 STATUS_OF = {Action.OPT_OUT: Status.OPTED_OUT, Action.OPT_IN: Status.OPTED_IN}
 
 
@@ -113,6 +116,11 @@ class PatientKeyword:
     def source(self) -> Source:
         """Return who asked: always the patient."""
         return Source.PATIENT_KEYWORD
+
+    @property
+    def is_repeated(self) -> bool:
+        """Return whether this repeats another record for the other spelling of its number."""
+        return self.rule.endswith(OTHER_SPELLING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -60,6 +60,20 @@ def taken_apart(answer: Any, word: str, count: int) -> Answer:
     return Answer(run, replication, now, marked_run, marked_replication, fresh, (opens, closes), members, records)
 
 
+def folded(answer: Answer, spellings: Sequence[int]) -> Answer:
+    """Return an answer about members as one about numbers, which have so many each: any of them makes it a member."""
+    members, records = [], []
+    start = 0
+    for count in spellings:
+        asked = answer.members[start : start + count]
+        found = start + asked.index(1) if 1 in asked else start
+        members.append(answer.members[found])
+        if answer.records:
+            records.append(answer.records[found])
+        start += count
+    return answer._replace(members=members, records=records)
+
+
 def why(error: Exception) -> Unknown:
     """Return why there is no answer."""
     if isinstance(error, (WrongMode, MovedError)):  # a cluster's would have been asked for where it is

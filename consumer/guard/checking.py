@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from redis.exceptions import NoScriptError
 
-from consumer.guard.answer import Garbled, taken_apart, why
+from consumer.guard.answer import Garbled, folded, taken_apart, why
 from consumer.guard.question import next_word
 from consumer.guard.verdict import Unknown, Verdict, VerdictKind
 
@@ -153,7 +153,8 @@ def _read(call: Call, word: str, answer: Any) -> Any:
     if isinstance(answer, Exception):
         return why(answer)
     try:
-        return taken_apart(answer, word, len(call.places))
+        read = taken_apart(answer, word, call.members)
+        return read if call.spellings is None else folded(read, call.spellings)
     except Garbled:
         return Unknown.GARBLED
 

@@ -3,7 +3,7 @@
 --
 -- KEYS  meta, set of the location, passes
 -- ARGV  a word of the asker's own, digits, event id of the confirmation, location id, greatest age of fresh in ms (empty:
---       any)
+--       any); and the digits of the number's other spelling, where it has one
 -- Returns what verdict.lua does, and in place of the records a list with one of
 --   PASSES  it may be sent, now and never again
 --   NONE    it has passed, its five minutes are over, or there was never such a one
@@ -16,14 +16,22 @@ local run, replication = string.sub(info, run_at, run_at + 39), string.sub(info,
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local marker = redis.call('HMGET', KEYS[1], 'run', 'replication', 'fresh', 'window_from', 'window_until')
-local member = redis.call('SISMEMBER', KEYS[2], ARGV[2])
+local spellings = {ARGV[2], ARGV[6]}
+local member = 0
+for _, digits in ipairs(spellings) do
+  if redis.call('SISMEMBER', KEYS[2], digits) == 1 then member = 1 end
+end
 
 local function is_granted(kind, take)
-  local pass = kind .. ':' .. ARGV[3] .. ':' .. ARGV[2] .. ':' .. ARGV[4]
-  local until_ = redis.call('ZSCORE', KEYS[3], pass)
-  if not until_ or tonumber(until_) <= now then return false end
-  if take then redis.call('ZREM', KEYS[3], pass) end
-  return true
+  for _, digits in ipairs(spellings) do
+    local pass = kind .. ':' .. ARGV[3] .. ':' .. digits .. ':' .. ARGV[4]
+    local until_ = redis.call('ZSCORE', KEYS[3], pass)
+    if until_ and tonumber(until_) > now then
+      if take then redis.call('ZREM', KEYS[3], pass) end
+      return true
+    end
+  end
+  return false
 end
 
 local found = 'NONE'

@@ -19,6 +19,8 @@ from consumer.guard.question import next_word, script
 from consumer.guard.verdict import Unknown, Verdict, VerdictKind
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from consumer.guard.answer import Rules
     from consumer.guard.checking import Doubted, Steps
     from consumer.nodes import Command
@@ -34,11 +36,13 @@ def checked_event_id(event_id: object) -> str:
     return str.__str__(event_id)
 
 
-def question(location_id: str, member: str, event_id: str, buckets: int, rules: Rules) -> tuple[str, ...]:
-    """Return keys, then what is asked, behind the word."""
+def question(location_id: str, members: Sequence[str], event_id: str, buckets: int, rules: Rules) -> tuple[str, ...]:
+    """Return keys, then what is asked, behind the word. A number with two spellings has two members."""
     prefix = bucket_prefix(bucket_of(location_id, buckets), buckets)
     age = "" if rules.max_staleness_ms is None else str(int(rules.max_staleness_ms))
-    return meta_key(prefix), set_key(prefix, location_id), passes_key(prefix), member, event_id, location_id, age
+    member, *other = members
+    keys = meta_key(prefix), set_key(prefix, location_id), passes_key(prefix)
+    return (*keys, member, event_id, location_id, age, *other)
 
 
 def command(asked: tuple[str, ...], word: str, *, with_source: bool = False) -> Command:

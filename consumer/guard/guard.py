@@ -54,17 +54,18 @@ class Questions:
 
     def _of_location(self, location_id: str, numbers: Sequence[str], *, why: bool) -> list[Call]:
         place = question.checked_location(location_id)
-        return question.of_location(place, question.members_of(numbers, self._region), self._buckets, why=why)
+        members, others = question.members_of(numbers, self._region)
+        return question.of_location(place, members, self._buckets, why=why, others=others)
 
     def _of_confirmation(self, location_id: str, number: str, event_id: str) -> tuple[str, ...]:
         place, identity = question.checked_location(location_id), confirming.checked_event_id(event_id)
-        (member,) = question.members_of([number], self._region)
-        return confirming.question(place, member, identity, self._buckets, self._rules)
+        (member,), others = question.members_of([number], self._region)
+        return confirming.question(place, [member, *others.values()], identity, self._buckets, self._rules)
 
     def _of_each(self, pairs: Sequence[tuple[str, str]], *, why: bool) -> list[Call]:
         locations = [question.checked_location(location_id) for location_id, _ in pairs]
-        members = question.members_of([number for _, number in pairs], self._region)
-        return question.of_each(locations, members, self._buckets, why=why)
+        members, others = question.members_of([number for _, number in pairs], self._region)
+        return question.of_each(locations, members, self._buckets, why=why, others=others)
 
 
 class Guard(Questions):

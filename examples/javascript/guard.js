@@ -4,16 +4,16 @@ import { readFileSync } from 'node:fs';
 import { crc32 } from './crc32.js';
 import { Garbled, read } from './answer.js';
 import { codeOf, scriptOf, TookTooLong } from './connection.js';
+import { membersOf } from './numbers.js';
+import { CannotAsk } from './refusal.js';
+
+export { CannotAsk };
 
 const SCRIPT = scriptOf(readFileSync(new URL('verdict.lua', import.meta.url), 'utf8'));
-const E164 = /^\+[1-9][0-9]{6,14}$/;
 const LONGEST_LOCATION = 256;
 // What workers take for blank: white space, and five control characters that trim() leaves.
 const BLANK = /^[\s\x1c-\x1f\x85]*$/;
 const REFUSALS = ['NOAUTH', 'WRONGPASS', 'NOPERM'];
-
-/** There is no question to ask: the message says why, without the number. */
-export class CannotAsk extends Error {}
 
 let words = 0;
 
@@ -29,25 +29,18 @@ export function keysOf(locationId, buckets) {
   return { meta: `${prefix}meta`, set: `${prefix}set:${locationId}` };
 }
 
-/** Returns the member that stands for a number. Throws CannotAsk, without the number, where it is not in E.164. */
-export function memberOf(number) {
-  if (typeof number !== 'string' || !E164.test(number)) {
-    throw new CannotAsk('The number is not in E.164, a plus sign and 7 to 15 digits: it would be found in no set.');
-  }
-  return number.slice(1);
-}
-
 /**
  * Returns { kind, reason, at, fresh } for a number in E.164 at a location: kind is ALLOWED, SUPPRESSED or UNKNOWN, reason
  * says why it is UNKNOWN. It holds for this moment: never keep it. Throws CannotAsk for what can be no location or number.
  */
 export async function verdict(connection, locationId, number, { buckets = 64, maxStaleness = 300 } = {}) {
   const { meta, set } = keysOf(locationId, buckets);
-  const member = memberOf(number);
+  const members = membersOf(number);
   const word = String((words += 1));
   try {
-    const answer = await connection.ask(SCRIPT, [meta, set], [word, member]);
-    return read(answer, word, 1, maxStaleness)[0];
+    const answer = await connection.ask(SCRIPT, [meta, set], [word, ...members]);
+    const verdicts = read(answer, word, members.length, maxStaleness);
+    return verdicts.find(({ kind }) => kind === 'SUPPRESSED') ?? verdicts[0]; // under either spelling
   } catch (error) {
     if (error instanceof Garbled) connection.close();
     return { kind: 'UNKNOWN', reason: whyUnknown(error), at: null, fresh: null };

@@ -126,11 +126,25 @@ def test_a_vouched_bucket_answers(asked: Asked) -> None:
     assert asked.says() == ("SUPPRESSED", "ALLOWED")
 
 
-@pytest.mark.parametrize("number", ["2025550143", "(202) 555-0143", "+1 202 555 0143", " +12025550143", "+", ""])
+@pytest.mark.parametrize(
+    "number",
+    ["2025550143", "(202) 555-0143", "+1 202 555 0143", " +12025550143", "+", "", "+10000000000", "+120255501430"],
+)
 def test_what_is_no_number_is_not_allowed(asked: Asked, number: str) -> None:
     """A number that is not written in E.164 is in no set, so it is refused instead of being allowed."""
     with pytest.raises(ValueError, match=r"no number in E\.164"):
         asked._verdict(asked.client, HERE, number)
+
+
+def test_a_number_has_the_members_of_the_vectors(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a number in E.164 the document's reader looks for the members that the vectors name, both spellings."""
+    reader = saved(folder, block_with(CONTRACT, "python", "def verdict").text, monkeypatch)
+    vectors = json.loads((schemas_directory() / "vectors" / "numbers.json").read_text("utf-8"))["vectors"]
+    asked = [vector for vector in vectors if vector["text"] == vector["number"] or len(vector["members"]) > 1]
+    asked = [vector for vector in asked if vector["text"].removeprefix("+").isdecimal()]
+    assert len({vector["number"] for vector in asked}) > 10
+    for vector in asked:
+        assert sorted(reader["members_of"](vector["text"])) == sorted(vector["members"])
 
 
 def test_nobody_vouches(asked: Asked) -> None:

@@ -100,13 +100,13 @@ def asked(javascript: JavaScript, redis_url: str, owner: Owner) -> Iterator[Both
 
 @pytest.mark.smoke
 def test_the_vectors(javascript: JavaScript) -> None:
-    """The example finds every location where the vectors say, and reads every answer as they say."""
+    """The example finds every location and number where the vectors say, and reads every answer as they say."""
     command = [javascript.node, "--test", "--test-reporter=tap"]
     done = subprocess.run(command, cwd=javascript.folder, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout
     passed = re.search(r"^# pass (\d+)$", done.stdout, re.MULTILINE)
     assert passed is not None
-    assert int(passed[1]) > len(vectors("buckets")) + len(vectors("verdicts"))
+    assert int(passed[1]) > sum(len(vectors(name)) for name in ("buckets", "verdicts", "numbers"))
 
 
 def test_the_script_is_the_contract_s(javascript: JavaScript) -> None:

@@ -328,7 +328,7 @@ PASSES = [
         "a pass for ever",
         "passes_in_window",
         "nobody looks when it is over",
-        (Edit("guard/confirm.lua", "if not until_ or tonumber(until_) <= now then", "if not until_ then"),),
+        (Edit("guard/confirm.lua", "if until_ and tonumber(until_) > now then", "if until_ then"),),
     ),
     Mutant(
         "a pass of any server",

@@ -542,6 +542,7 @@ class Applying:
         doubted: Callable[[], set[int]] = set,
         properties: Mapping[str, Any] | None = None,
         most_waiting: int = MOST_WAITING,
+        confirms: bool = False,
     ) -> None:
         self.logger = CapturingLogger()
         self.ops = Ops(self.logger)
@@ -553,7 +554,7 @@ class Applying:
             system.ledger,
             system.codec,
             changed=system.topics["changed"],
-            confirmations=None,
+            confirmations=system.topics["confirmations"] if confirms else None,
         )
         log = cast("FilteringBoundLogger", self.logger)
         self.publisher = Publisher(

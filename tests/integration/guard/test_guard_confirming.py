@@ -122,6 +122,19 @@ def test_a_pass_is_over_after_five_minutes(client: redis.Redis, practice: Practi
     assert client.zscore(PASSES, "O:old") is None
 
 
+def test_a_pass_is_found_under_either_spelling(practice: Practice, guard: AnyGuard) -> None:
+    """A confirmation passes once, under whichever spelling the change stands; none of an opt-in while either is out."""
+    today, old = "+525512345678", "+5215512345678"
+    for number in (today, old):
+        stopped = practice.stop(number)
+        assert said(guard.claim_confirmation(HERE, old, stopped)) == ALLOWED
+        assert said(guard.claim_confirmation(HERE, today, stopped)) == SUPPRESSED
+    back = practice.start(today, age=0)
+    assert said(guard.claim_confirmation(HERE, today, back)) == SUPPRESSED
+    practice.start(old, age=0)
+    assert said(guard.claim_confirmation(HERE, today, back)) == ALLOWED
+
+
 def test_nothing_passes_where_nobody_vouches(client: redis.Redis, practice: Practice, guard: AnyGuard) -> None:
     """After a flush nothing is taken: not during the replay, and not after it, for it may have passed before."""
     confirmation = practice.stop()
