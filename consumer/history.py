@@ -19,7 +19,7 @@ from consumer.domain.spellings import other_spelling
 from consumer.domain.subscription import Decision, decide
 from consumer.domain.words import at
 from consumer.kafka.inbox import Partition, appended_at
-from consumer.kafka.reader import Reader
+from consumer.kafka.reader import OpenTransaction, Reader
 from consumer.ledger import LedgerFault, StoppedBucket
 
 if TYPE_CHECKING:
@@ -48,7 +48,8 @@ class Step:
 class History:
     """All that the ledger holds of one subscription, oldest record first; `state` is None where that is nothing.
 
-    `stopped` is a sentence on the record that nobody can read and that the history ends at, None where there is none.
+    `stopped` is a sentence on what the history ends at, a record that nobody can read or a transaction that is open;
+    None where it is whole.
     """
 
     location_id: str
@@ -80,18 +81,18 @@ def history(settings: Settings, location_id: str, number: str) -> History:
                 f"{partition.topic} [{partition.number}] begins at offset {first}: its first records were deleted, and "
                 "what they said of this patient is not known; restore them"
             )
-        for message in reader.read():
-            offset, value = message.offset(), message.value()
-            assert offset is not None
-            try:
+        try:
+            for message in reader.read():
+                offset, value = message.offset(), message.value()
+                assert offset is not None
                 entry = ledger.entry(value, partition.number, offset, appended_at(message))
-            except StoppedBucket as problem:
-                return History(location_id, patient, tuple(steps), _state(states), str(problem))
-            if entry.location_id == location_id and entry.digits in spellings:
-                decision, state = decide(states.get(entry.digits), entry.action, entry.event_time, entry.keyword)
-                states[entry.digits] = state
-                position = ledger.position(partition.number, offset)
-                steps.append(Step(ledger.decode(value), position, decision, state.version))
+                if entry.location_id == location_id and entry.digits in spellings:
+                    decision, state = decide(states.get(entry.digits), entry.action, entry.event_time, entry.keyword)
+                    states[entry.digits] = state
+                    position = ledger.position(partition.number, offset)
+                    steps.append(Step(ledger.decode(value), position, decision, state.version))
+        except (StoppedBucket, OpenTransaction) as problem:
+            return History(location_id, patient, tuple(steps), _state(states), str(problem))
     return History(location_id, patient, tuple(steps), _state(states))
 
 

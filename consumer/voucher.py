@@ -18,6 +18,7 @@ from consumer.kafka.inbox import Partition
 from consumer.kafka.offsets import OffsetsUnavailable
 from consumer.kafka.topics import TopicError
 from consumer.ledger import LedgerFault, check_ledger
+from consumer.open_transactions import INBOUND, LEDGER, OpenTransactions
 from consumer.ops.complaints import Complaints
 from consumer.ops.losses import Fall
 from consumer.suppression.answers import Status
@@ -88,6 +89,8 @@ class Voucher:
         self._serving: dict[int, tuple[str, str]] = {}
         self._audited: dict[int, tuple[str, float]] = {}
         self._complaints = Complaints(log)
+        self._open_on_inbound = OpenTransactions(INBOUND, offsets, metrics, log)
+        self._open_on_ledger = OpenTransactions(LEDGER, offsets, metrics, log)
         self._whole = False
         self._wake = threading.Event()
 
@@ -224,14 +227,16 @@ class Voucher:
         committed = self._offsets.classified(partitions, self._notes())
         starts, ends = self._offsets.starts(partitions), self._offsets.ends(partitions)
         bounds = {partition: Bounds(starts[partition], ends[partition]) for partition in partitions}
+        in_transaction = self._open_on_inbound.look(committed, ends)
         times = {}
         for server in set(servers):
             freshness = self._freshness[server.identity]
             fresh = freshness.reached(server.time, committed, bounds)
             if fresh is not None:
                 times[server] = fresh
-            if fresh is None or server.time - fresh > LATE_MS:
-                held_by = [f"{topic} [{number}]" for topic, number in sorted(freshness.holding)[:5]]
+            unread = freshness.holding - in_transaction
+            if unread and (fresh is None or server.time - fresh > LATE_MS):
+                held_by = [f"{topic} [{number}]" for topic, number in sorted(unread)[:5]]
                 self._complaints.say(
                     "freshness is held back by inbound that is not in the ledger yet", partitions=held_by
                 )
@@ -251,6 +256,7 @@ class Voucher:
         for partition in partitions:
             bucket = partition.number
             check_ledger(partition, starts[partition], ends[partition], max(metas[bucket].applied, published[bucket]))
+        self._open_on_ledger.look({partition: metas[partition.number].applied for partition in partitions}, ends)
         return {partition.number: end for partition, end in ends.items()}
 
     def _check_topic_id(self) -> None:
@@ -316,6 +322,8 @@ class Voucher:
         self._metrics.show_buckets(owned=0, vouched=0, replaying=0)
         self._metrics.show_waiting(())
         self._metrics.left.set(0)
+        for transactions in (self._open_on_inbound, self._open_on_ledger):
+            transactions.look({}, {})
         self._metrics.show_fresh(None)
         if self._inbox.joined:
             self._health.clear(PART, "unvouched")

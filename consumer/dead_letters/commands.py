@@ -17,6 +17,7 @@ from consumer.dead_letters.reading import DeadLetterFault, Filter, Shelf
 from consumer.dead_letters.replay import replay, targets, why_not
 from consumer.durations import Duration
 from consumer.letter import Place
+from consumer.ops.terminal import say
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,18 +60,18 @@ def dead_letters() -> None:
 @_filters
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, a line for each letter.")
 @click.pass_obj
-def list_command(settings: Callable[[], Settings], /, *, as_json: bool, **chosen: Any) -> None:
+def list_command(settings: Callable[[], Settings], /, *, as_json: bool, **chosen: Any) -> int:
     """List the letters, the newest last, and count them by reason. Nothing of their content is shown."""
     found = Shelf(settings()).find(Filter(**chosen))
     if as_json:
         for each in found.letters:
             click.echo(json.dumps(words.as_dict(each, found.again.get(each.place))))
-        return
-    if not found.letters:
+    elif not found.letters:
         click.echo("no dead letters" if all(value is None for value in chosen.values()) else "no such dead letters")
-        return
-    for line in (*words.table(found), "", *words.summary(found)):
-        click.echo(line)
+    else:
+        for line in (*words.table(found), "", *words.summary(found)):
+            click.echo(line)
+    return say(f"not all of them: {found.unread}", 1) if found.unread else 0
 
 
 @dead_letters.command()
@@ -149,7 +150,10 @@ def _chosen(
         places = dict.fromkeys(Place(shelf.topic, *name) for name in names)
         letters = [letter.read(message) for message in shelf.at(places)]
     else:
-        letters = shelf.find(replace(wanted, limit=None)).open[-(wanted.limit or 0) :]
+        found = shelf.find(replace(wanted, limit=None))
+        letters = found.open[-(wanted.limit or 0) :]
+        if found.unread:
+            raise DeadLetterFault(f"{found.unread}; nothing was replayed: name those that are to be, or wait")
     refused: Counter[str] = Counter()
     able = []
     for each in letters:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from consumer import deployment, letter
 from consumer.kafka.cluster import partitions_by_topic
 from consumer.kafka.inbox import Partition
-from consumer.kafka.reader import Reader
+from consumer.kafka.reader import OpenTransaction, Reader
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -46,12 +46,14 @@ class Filter:
 class Found:
     """Letters, the newest last. `matching` is how many there are without a limit.
 
-    `again` says of a letter that was replayed and came back which one stands for it now.
+    `again` says of a letter that was replayed and came back which one stands for it now. `unread` is a sentence on what
+    keeps others from being read, None where nothing does.
     """
 
     letters: Sequence[Letter]
     matching: int
     again: Mapping[Place, Place]
+    unread: str | None = None
 
     @property
     def open(self) -> list[Letter]:
@@ -72,12 +74,17 @@ class Shelf:
     def find(self, wanted: Filter) -> Found:
         """Return the letters that are meant."""
         now = time.time()
+        all_of_them: list[Letter] = []
+        unread = None
         with Reader(self._config, self._partitions()) as reader:
-            all_of_them = [letter.read(message) for message in reader.read()]
+            try:
+                all_of_them.extend(letter.read(message) for message in reader.read())
+            except OpenTransaction as held:  # those that can be read are looked after all the same
+                unread = str(held)
         all_of_them.sort(key=lambda each: (each.recorded_at, each.place))
         again = {each.replay_of: each.place for each in all_of_them if each.replay_of is not None}
         matching = [each for each in all_of_them if wanted.takes(each, now)]
-        return Found(matching if wanted.limit is None else matching[-wanted.limit :], len(matching), again)
+        return Found(matching if wanted.limit is None else matching[-wanted.limit :], len(matching), again, unread)
 
     def at(self, places: Collection[Place]) -> list[Message]:
         """Return the letters at these places, in their order. Raises DeadLetterFault where none stands."""

@@ -49,25 +49,37 @@ class Offsets:
         return found
 
     def ends(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
-        """Return the offset after the last record that a read_committed reader may read, for each partition."""
+        """Return the high watermark of each partition: where what Kafka holds ends, whoever may read it yet (L4, L5).
+
+        What is acknowledged to a producer with acks=all lies below it, also behind a transaction that is open.
+        """
         return self._listed(partitions, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+
+    def stable_ends(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
+        """Return the last stable offset of each partition: a read_committed reader gets no further for now."""
+        return self._listed(partitions, OffsetSpec.latest(), IsolationLevel.READ_COMMITTED)  # type: ignore[no-untyped-call]
 
     def starts(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
         """Return the first offset that each partition holds."""
         return self._listed(partitions, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
 
-    def _listed(self, partitions: Sequence[Partition], spec: OffsetSpec) -> dict[Partition, int]:
+    def _listed(
+        self,
+        partitions: Sequence[Partition],
+        spec: OffsetSpec,
+        isolation: IsolationLevel = IsolationLevel.READ_UNCOMMITTED,
+    ) -> dict[Partition, int]:
         try:
-            return self._answered(partitions, spec) if partitions else {}
+            return self._answered(partitions, spec, isolation) if partitions else {}
         except OffsetsUnavailable:
             self._learn_leaders({partition.topic for partition in partitions})
             raise
 
-    def _answered(self, partitions: Sequence[Partition], spec: OffsetSpec) -> dict[Partition, int]:
+    def _answered(
+        self, partitions: Sequence[Partition], spec: OffsetSpec, isolation: IsolationLevel
+    ) -> dict[Partition, int]:
         asked = {TopicPartition(p.topic, p.number): spec for p in partitions}
-        futures = self._admin.list_offsets(
-            asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=self._timeout
-        )
+        futures = self._admin.list_offsets(asked, isolation_level=isolation, request_timeout=self._timeout)
         found = {Partition(tp.topic, tp.partition): int(self._result(future).offset) for tp, future in futures.items()}
         for (topic, number), offset in found.items():
             if offset < 0:  # a broker that comes back may answer without one, and each position would have reached it

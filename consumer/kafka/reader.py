@@ -19,6 +19,17 @@ if TYPE_CHECKING:
     from confluent_kafka import Message
 
 BATCH = 500
+HOW_TO_END = 'docs/FAILURES.md, "A transaction that stays open", says how to find its producer and how to abort it'
+
+
+class OpenTransaction(KafkaGone):
+    """A transaction that is open keeps a reader from records that Kafka holds: where, and from which offset on."""
+
+    def __init__(self, partition: Partition, offset: int) -> None:
+        super().__init__(
+            f"{partition.topic} [{partition.number}] has an open transaction: nothing from offset {offset} on "
+            f"can be read until that ends; {HOW_TO_END}"
+        )
 
 
 class Reader:
@@ -39,10 +50,14 @@ class Reader:
     ) -> None:
         self._patience = patience
         self._reached = {partition: (begin or {}).get(partition, 0) for partition in partitions}
-        settings = {
+        asking = {
             **without(config, PRODUCERS_ONLY),
             "group.id": "optout-reader",  # the client asks for one; it joins none
             "enable.auto.commit": False,
+            "isolation.level": "read_uncommitted",
+        }
+        settings = {
+            **asking,
             "enable.partition.eof": True,
             "isolation.level": "read_committed",
             "auto.offset.reset": "earliest",  # where what stood at an offset is gone
@@ -51,6 +66,7 @@ class Reader:
         }
         try:
             self._consumer = Consumer(settings)
+            self._asking = Consumer(asking)  # a client is told of an end by its own isolation level
         except KafkaException as problem:  # a value that a consumer's property cannot have
             raise KafkaGone(
                 f"the Kafka client refuses its settings ({sentence(problem)}): see OPTOUT_KAFKA_*"
@@ -60,9 +76,16 @@ class Reader:
         )
 
     def bounds(self, partition: Partition) -> tuple[int, int]:
-        """Return the partition's first offset and its end, as they are now. Raises KafkaGone."""
+        """Return the partition's first offset and its high watermark, as they are now. Raises KafkaGone."""
+        return self._watermarks(self._asking, partition)
+
+    def reached(self, partition: Partition) -> int:
+        """Return the offset below which nothing is left to be given: behind the last record, and what is none."""
+        return self._reached[partition]
+
+    def _watermarks(self, client: Consumer, partition: Partition) -> tuple[int, int]:
         try:
-            low, high = self._consumer.get_watermark_offsets(
+            low, high = client.get_watermark_offsets(
                 TopicPartition(partition.topic, partition.number), timeout=self._patience
             )
         except KafkaException as problem:
@@ -72,19 +95,26 @@ class Reader:
     def read(self) -> Iterator[Message]:
         """Give every message up to the ends of now that was not given before, each partition in its order.
 
-        Raises KafkaGone where an end is not reached.
+        Raises OpenTransaction where one is in the way for longer than `patience`, when all else is given, and KafkaGone
+        where an end is not reached for another reason.
         """
         ends = {partition: self.bounds(partition)[1] for partition in self._reached}
-        heard = time.monotonic()
-        while behind := [partition for partition, end in ends.items() if self._reached[partition] < end]:
-            messages = self._consumer.consume(BATCH, 0.1)
-            if messages:
-                heard = time.monotonic()
-            elif time.monotonic() - heard > self._patience:
-                raise KafkaGone(f"{behind[0].topic} could not be read to its end: Kafka went silent")
-            for message in messages:
+        moved = time.monotonic()
+        while behind := {partition: at for partition, at in self._reached.items() if at < ends[partition]}:
+            for message in self._consumer.consume(BATCH, 0.1):
                 if self._note(message):
                     yield message
+            if any(self._reached[partition] != at for partition, at in behind.items()):
+                moved = time.monotonic()
+            elif time.monotonic() - moved > self._patience:
+                raise self._why(behind)
+
+    def _why(self, behind: Mapping[Partition, int]) -> KafkaGone:
+        """Return why these partitions are read no further than this."""
+        for partition, at in behind.items():
+            if at >= self._watermarks(self._consumer, partition)[1]:
+                return OpenTransaction(partition, at)
+        return KafkaGone(f"{next(iter(behind)).topic} could not be read to its end: Kafka went silent")
 
     def _note(self, message: Message) -> bool:
         """Note how far we are; whether this is a record. An end lies behind control records that nobody is given."""
@@ -99,8 +129,9 @@ class Reader:
         return error is None
 
     def close(self) -> None:
-        """Close the client."""
+        """Close the clients."""
         self._consumer.close()
+        self._asking.close()
 
     def __enter__(self) -> Self:
         return self

@@ -16,6 +16,7 @@ from consumer.domain.events import OperatorActionKind
 from consumer.domain.words import at, printable
 from consumer.durations import in_short
 from consumer.guard.answer import LONGEST_WINDOW
+from consumer.kafka.reader import OpenTransaction
 from consumer.operators import write_down, written_down
 from consumer.suppression.answers import Status
 from consumer.suppression.scripts import ViewUnavailable
@@ -45,6 +46,8 @@ class Maintenance:
     buckets: int
     windows: Mapping[int, Window]
     actions: Sequence[OperatorAction]
+    unread: str | None = None
+    """A sentence on what keeps the last actions from being read."""
 
     @property
     def open(self) -> list[int]:
@@ -97,7 +100,10 @@ def end(settings: Settings, *, by: str, reason: str) -> Maintenance:
 def status(settings: Settings) -> Maintenance:
     """Return how it stands. Raises as `end` does."""
     windows = _view(settings).windows(range(settings.buckets))
-    return Maintenance(settings.buckets, windows, written_down(settings)[-SHOWN:])
+    try:
+        return Maintenance(settings.buckets, windows, written_down(settings)[-SHOWN:])
+    except OpenTransaction as held:  # whether a window is open is known all the same
+        return Maintenance(settings.buckets, windows, [], str(held))
 
 
 def as_dict(found: Maintenance) -> dict[str, Any]:
@@ -107,6 +113,7 @@ def as_dict(found: Maintenance) -> dict[str, Any]:
         "unasked": sorted(set(range(found.buckets)) - found.windows.keys()),
         "seconds_left": round(found.seconds_left, 1),
         "actions": [asdict(action) for action in found.actions],
+        "unread": found.unread,
     }
 
 
@@ -121,6 +128,8 @@ def in_words(found: Maintenance) -> Iterator[str]:
         )
     else:
         yield "no maintenance is going on" + (" in the others" if unasked else "")
+    if found.unread:
+        yield f"what operators did last is not known: {found.unread}"
     for action in found.actions:
         long = f" for {in_short(action.seconds)}" if action.seconds else ""
         yield f"{at(action.recorded_at)}  {action.action}{long} by {printable(action.by)}: {printable(action.reason)}"

@@ -1,7 +1,7 @@
 """Every metric that a worker exports. Counted once a batch or a pass, never for each message.
 
-No label ever holds a location, a number or a text. A bucket's number is a label only where it stopped: somebody has to
-look at that very one.
+No label ever holds a location, a number or a text. A partition's number is a label only where somebody has to look at
+that very one: a bucket that stopped, a transaction that stays open.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -113,6 +114,12 @@ class Metrics:
             "Settings of the ledger that allow that records are lost.",
             registry=self.registry,
         )
+        self._open_transactions = Gauge(
+            "optout_open_transaction_seconds",
+            "For how long an open transaction has kept this partition, of inbound or the ledger, from being read.",
+            ["topic", "partition"],
+            registry=self.registry,
+        )
         self.left = Gauge(
             "optout_ledger_records_left",
             "Ledger records that this worker's buckets have not applied yet.",
@@ -181,6 +188,15 @@ class Metrics:
             self._stopped.clear()
             for bucket in stopped:
                 self._stopped.labels(str(bucket)).set(1)
+
+    def show_open_transaction(self, topic: str, partition: int, seconds: float | None) -> None:
+        """Show for how long an open transaction has kept a partition from being read; None: none does."""
+        labels = topic, str(partition)
+        if seconds is not None:
+            self._open_transactions.labels(*labels).set(seconds)
+            return
+        with suppress(KeyError):  # it was never shown
+            self._open_transactions.remove(*labels)
 
     def show_fresh(self, age: float | None) -> None:
         """Show how old what is vouched for is, in seconds; it ages by itself until the next time. None: nothing is."""

@@ -17,7 +17,7 @@ from consumer.domain.events import Status
 from consumer.domain.subscription import Decision, decide
 from consumer.domain.words import printable
 from consumer.kafka.inbox import CommittedReader, Partition, appended_at
-from consumer.kafka.reader import Reader
+from consumer.kafka.reader import OpenTransaction, Reader
 from consumer.ledger import StoppedBucket
 from consumer.suppression.contents import Reading
 
@@ -109,7 +109,7 @@ class _Fold:
         self._messages = reader.read()
         self.end = 0
         self.stopped: str | None = None
-        """A sentence on the record that nobody can read; what is behind it is not in force."""
+        """A sentence on what nobody can read, or not yet; what is behind it is not in force."""
         self.states: dict[Subscription, State] = {}
         self.changes: dict[int, tuple[str, bytes]] = {}
         self.touched: set[Subscription] = set()
@@ -122,17 +122,22 @@ class _Fold:
         It may end below, at a record that cannot be read or where the ledger ends.
         """
         while self.end < end and self.stopped is None:
-            message = next(self._messages, None)
+            try:
+                message = next(self._messages, None)
+            except OpenTransaction as held:
+                self.stopped = str(held)
+                return
+            offset = self._reader.reached(self.partition) if message is None else message.offset()
+            assert offset is not None
+            if offset != self.end:
+                self.stopped = f"{self.partition.topic} [{self.partition.number}] has no record at offset {self.end}"
+                return
             if message is None:
                 if self._reader.bounds(self.partition)[1] <= self.end:
                     return
                 self._messages = self._reader.read()
                 continue
-            offset, value = message.offset(), message.value()
-            assert offset is not None
-            if offset != self.end:
-                self.stopped = f"{self.partition.topic} [{self.partition.number}] has no record at offset {self.end}"
-                return
+            value = message.value()
             try:
                 entry = self._ledger.entry(value, self.partition.number, offset, appended_at(message))
             except StoppedBucket as problem:

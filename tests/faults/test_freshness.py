@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+import urllib.request
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from confluent_kafka.admin import NewPartitions  # type: ignore[attr-defined]
 
-from consumer.guard import Unknown, VerdictKind
+from consumer.guard import Guard, Unknown, VerdictKind
+from consumer.open_transactions import INBOUND
 from tests.parts.kafka import Kafka
+from tests.parts.ports import free_ports
 from tests.parts.system import System, inbound, wait_for
 
 if TYPE_CHECKING:
@@ -80,6 +83,37 @@ def test_a_topic_that_nobody_reads(system: System) -> None:
     assert verdict(system).reason is Unknown.UNVOUCHED
     system.start_worker("--only", "classify", OPTOUT_INBOUND_TOPICS=both)
     wait_for("fresh", lambda: is_fresh(system))
+
+
+def test_a_transaction_that_stays_open(system: System) -> None:
+    """A STOP behind it is never ALLOWED as if it were known; log and metric name the partition; then it is in force."""
+    (port,) = free_ports(1)
+    worker = system.start_worker(OPTOUT_OPS_LISTEN=f"127.0.0.1:{port}")
+    wait_for("fresh", lambda: is_fresh(system))
+    talk, stop = system.text(inbound(HERE, FINE, "talk")), system.text(inbound(HERE, STOPPED, "STOP"))
+    upstream = system.transaction("inbound", talk, partition=1)
+    system.write("inbound", (1, stop))
+    written = verdict(system).at or 0
+    named = f"{system.topics['inbound']} [1] for "
+    guard = Guard(system.redis(), buckets=system.buckets, max_staleness=3.0)
+
+    def said() -> list[dict[str, Any]]:
+        return [line for line in worker.log() if line["event"] == INBOUND and line["partitions"][0].startswith(named)]
+
+    while not said():
+        answer = verdict(system, STOPPED)
+        assert answer.kind is not VerdictKind.ALLOWED or (answer.fresh or 0) <= written
+        assert guard.check(HERE, STOPPED, catch_up=0.5).reason in (Unknown.BEHIND, Unknown.STALE)
+    assert guard.check(HERE, STOPPED).reason is Unknown.STALE
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+        metrics = answer.read().decode()
+    (row,) = [line for line in metrics.splitlines() if line.startswith("optout_open_transaction_seconds{")]
+    assert f'partition="1",topic="{system.topics["inbound"]}"' in row
+    assert float(row.split()[-1]) >= 5
+    upstream.abort_transaction(10)
+    wait_for("in force", lambda: verdict(system, STOPPED).kind is VerdictKind.SUPPRESSED)
+    wait_for("fresh", lambda: is_fresh(system))
+    assert "a transaction that was open has ended: reading goes on" in worker.events()
 
 
 @pytest.mark.parametrize("how", ["to the beginning", "expired"])

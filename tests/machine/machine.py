@@ -83,6 +83,8 @@ log = weighted(
     (1, action("stuck", workers, st.booleans())),
     (1, action("most", st.sampled_from([1, 1, 2, 1000]))),
     (1, action("partition")),
+    (1, action("upstream_opens", st.integers(0, 3))),
+    (1, action("upstream_ends", st.booleans())),
 )
 patience = action("wait", st.sampled_from([1, 11, 31, 61]))
 rare = weighted((3, action("unreadable", st.integers(0, 3))), (1, action("stranger", st.integers(0, BUCKETS - 1))))

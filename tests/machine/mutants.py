@@ -84,6 +84,15 @@ MUTANTS = {
             ),
         )
     ),
+    "samples end where inbound may be read": Mutant(
+        methods=(
+            (
+                Voucher,
+                "_times",
+                (("self._offsets.ends(partitions)\n    bounds", "self._offsets.stable_ends(partitions)\n    bounds"),),
+            ),
+        )
+    ),
     "commit before acknowledged": Mutant(
         methods=(
             (

@@ -44,6 +44,7 @@ TRACES: dict[str, tuple[list[Action], str, list[Action], list[Action]]] = {
         [],
     ),
     "inbound read after the ledger's end": ([STOP], "vouch", WRITE, []),
+    "samples end where inbound may be read": ([("upstream_opens", 0), STOP], "vouch", [], []),
     "no continuity": (
         [("lose_round", [STOP], "fail_over"), ANOTHER, *WRITE],
         "apply",

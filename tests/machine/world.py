@@ -173,6 +173,20 @@ class World:
         topic = TOPICS["inbound"]
         self.broker.append(Place(topic, partition % len(self.broker.topics[topic])), b"no record")
 
+    def _do_upstream_opens(self, partition: int) -> None:
+        """Let a producer of inbound write a text in a transaction that it leaves open."""
+        topic = TOPICS["inbound"]
+        producer = f"upstream-{len(self.broker.pending)}-{self.clock.now_ms}"
+        self.broker.take_over(producer)
+        place = Place(topic, partition % len(self.broker.topics[topic]))
+        self.broker.append(place, b"not to be read before it ends", transaction=self.broker.begin(producer))
+
+    def _do_upstream_ends(self, committed: bool) -> None:  # noqa: FBT001 - a choice of the strategies
+        """Let the producers of inbound end what they left open."""
+        for transaction in self.broker.pending:
+            if transaction.producer.startswith("upstream-"):
+                self.broker.finish(transaction, committed=committed)
+
     def _do_stranger(self, bucket: int) -> None:
         """Let somebody who must not write a record into the ledger that nobody can read."""
         self.broker.append(Place(TOPICS["ledger"], bucket), b"no record")

@@ -4,6 +4,9 @@ Each record that comes in is a STOP. Classifiers read, write, commit, die, lose 
 them may write to another ledger than the voucher's. When a voucher has learned a time and read the ledger's end, every
 record that had come in by that time must stand below that end: the model of the view takes this for granted.
 
+A record may come in within a transaction that stays open. Nobody is handed it, or what stands behind it, before the
+transaction is committed or aborted; then a marker takes an offset, and so does a record that was aborted.
+
 Each inbound partition is a topic of its own, which may be deleted and made anew under its name. Its commits stay.
 """
 
@@ -81,6 +84,8 @@ class Faults(NamedTuple):
     """Redis's clock is set back between two passes of the voucher, by more than has gone by between them."""
     recreations: int = 0
     """An inbound topic is deleted and made anew."""
+    transactions: int = 0
+    """A producer opens a transaction and writes a record in it. One that stays open for ever is among the traces."""
 
 
 class State(NamedTuple):
@@ -98,6 +103,10 @@ class State(NamedTuple):
     faults: Faults
     topics: tuple[int, ...]
     """Which one each inbound topic is: a number that is never used again."""
+    open: Offsets
+    """The offset of the record of each partition whose transaction is open: readers get no further."""
+    unreadable: Records
+    """Records that take an offset and are handed to nobody: a transaction's marker, and what it aborted."""
     set_back: int = 0
     """How much later it is than Redis's clock says."""
     harm: Harm | None = None
@@ -125,16 +134,26 @@ class Classifying:
         partitions = count - self.late_partitions
         nobody, firsts = (NOBODY,) * count, (0,) * count
         classifiers = (self._newly_started(), *([None] * (len(self.ledgers) - 1)))
+        nothing: Offsets = (None,) * count
         return State(
-            (), partitions, frozenset(), (None,) * count, nobody, classifiers, Voucher(), UNKNOWN, self.faults, firsts
+            (),
+            partitions,
+            frozenset(),
+            (None,) * count,
+            nobody,
+            classifiers,
+            Voucher(),
+            UNKNOWN,
+            self.faults,
+            firsts,
+            nothing,
+            self.controls,
         )
 
     def steps(self, state: State) -> Steps:
         steps: Steps = []
         for partition in range(state.partitions):
-            if state.arrivals.count(partition) < self.inbound[partition]:
-                arrived = state._replace(arrivals=(*state.arrivals, partition))
-                steps.append((f"a record comes into inbound {partition}", arrived))
+            self._come_in(state, partition, steps)
         if state.partitions < len(self.inbound):
             steps.append((f"inbound {state.partitions} is created", state._replace(partitions=state.partitions + 1)))
         if state.faults.recreations:
@@ -159,17 +178,42 @@ class Classifying:
         count = len(self.inbound)
         return Classifier((NOT_MINE,) * count, (None,) * count, (0,) * count)
 
+    # Upstream
+
+    def _come_in(self, state: State, partition: int, steps: Steps) -> None:
+        offset, faults = state.arrivals.count(partition), state.faults
+        arrived = state._replace(arrivals=(*state.arrivals, partition))
+        if self._left(state, partition):
+            steps.append((f"a record comes into inbound {partition}", arrived))
+            if faults.transactions and state.open[partition] is None:
+                opened = arrived._replace(
+                    open=_put(state.open, partition, offset),
+                    faults=faults._replace(transactions=faults.transactions - 1),
+                )
+                steps.append((f"a record comes into inbound {partition} in a transaction that stays open", opened))
+        if (first := state.open[partition]) is not None:
+            marked = state.unreadable | {(partition, offset)}
+            ended = arrived._replace(open=_put(state.open, partition, None))
+            name = f"the open transaction of inbound {partition} is"
+            steps.append((f"{name} committed", ended._replace(unreadable=marked)))
+            steps.append((f"{name} aborted", ended._replace(unreadable=marked | {(partition, first)})))
+
+    def _left(self, state: State, partition: int) -> int:
+        """Return how many records are still to come into a partition: markers are none, what is aborted comes again."""
+        none = sum(one == partition for one, _ in state.unreadable - self.controls) if self.faults.transactions else 0
+        return self.inbound[partition] - state.arrivals.count(partition) + none
+
     # The classifier
 
     def _read(self, state: State, number: int, classifier: Classifier, steps: Steps) -> None:
         for partition, position in enumerate(classifier.positions):
-            end = state.arrivals.count(partition)
+            end = _readable(state, partition)
             if position in (NOT_MINE, end):
                 continue
             if position > end:  # of a topic that was longer
                 steps.append((f"c{number} finds no offset {position} and ends", self._gone(state, number)))
                 continue
-            ahead = [offset for offset in range(position, end) if (partition, offset) not in self.controls]
+            ahead = [offset for offset in range(position, end) if (partition, offset) not in state.unreadable]
             if ahead:
                 written = classifier.unacknowledged | {(partition, ahead[0])}
                 read = classifier._replace(
@@ -317,13 +361,16 @@ class Classifying:
             read = voucher._replace(committed=offsets)
             steps.append((f"the voucher reads the committed offsets {offsets}", state._replace(voucher=read)))
         elif voucher.ends is None:
-            ends = tuple(state.arrivals.count(partition) for partition in range(len(voucher.committed)))
+            ends = tuple(
+                state.arrivals.count(partition) if rules.samples_as_held else _readable(state, partition)
+                for partition in range(len(voucher.committed))
+            )
             read = voucher._replace(ends=ends)
             steps.append((f"the voucher reads the ends {ends}", self._learned(state, read)))
         elif voucher.ledger is not None:
             claimed = min(voucher.fresh, now) + state.set_back
             covered = _covered(state.arrivals, claimed)
-            harm = None if covered - self.controls <= voucher.ledger else Harm.ALLOWED
+            harm = None if covered - state.unreadable <= voucher.ledger else Harm.ALLOWED
             after = state._replace(
                 voucher=Voucher(samples=voucher.samples), vouched=max(state.vouched, claimed), harm=harm
             )
@@ -369,10 +416,16 @@ class Classifying:
     def finished(self, state: State) -> bool:
         return (
             state.partitions == len(self.inbound)
-            and all(state.arrivals.count(partition) == records for partition, records in enumerate(self.inbound))
+            and not any(self._left(state, partition) for partition in range(len(self.inbound)))
             and state.vouched == len(state.arrivals)
-            and _covered(state.arrivals, len(state.arrivals)) - self.controls <= state.ledger
+            and _covered(state.arrivals, len(state.arrivals)) - state.unreadable <= state.ledger
         )
+
+
+def _readable(state: State, partition: int) -> int:
+    """Return where a reader's way ends: at the record of the transaction that is open, else at the end."""
+    first = state.open[partition]
+    return state.arrivals.count(partition) if first is None else first
 
 
 def _put(values: tuple[int | None, ...], which: int, value: int | None) -> tuple:  # type: ignore[type-arg]
@@ -408,6 +461,8 @@ def _made_anew(state: State, partition: int) -> State:
     return state._replace(
         arrivals=tuple(GONE if at == partition else at for at in state.arrivals),
         topics=_put(state.topics, partition, state.topics[partition] + 1),
+        open=_put(state.open, partition, None),
+        unreadable=kept(state.unreadable),
         ledger=kept(state.ledger),
         voucher=voucher._replace(ledger=None if voucher.ledger is None else kept(voucher.ledger)),
         classifiers=tuple(lost(classifier) for classifier in state.classifiers),

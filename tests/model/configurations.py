@@ -148,6 +148,14 @@ SMALL = [
     _view("two patients in any order; crash, loss", STOP, OTHERS_STOP, crashes=1, losses=1, exercises=LOSS, **FREE),
     _view("can finish: STOP; crash, loss", STOP, crashes=1, losses=1, liveness=True),
     _view("can finish: STOP, START; crash, rollback", STOP, START, crashes=1, snapshots=1, rollbacks=1, liveness=True),
+    _view(
+        "can finish: STOP; a stranger's transaction, crash",
+        STOP,
+        strangers=1,
+        crashes=1,
+        liveness=True,
+        exercises=("stranger opens", "stranger's transaction ends", *CRASH),
+    ),
     _both("crash, rebalance", (STOP,), (STOP,), crashes=1, rebalances=1, exercises=("hears", "refused", *CRASH)),
     _both("two rebalances", (STOP,), (STOP,), rebalances=2, exercises=("hears", "refused")),
     _both("crash, loss", (STOP,), (STOP,), crashes=1, losses=1, exercises=("bucket 0 is lost", "flushed", *CRASH)),
@@ -160,6 +168,15 @@ SMALL = [
     _classifying("a partition is created", 1, 1, late_partitions=1, most_samples=1, exercises=("is created",)),
     _classifying(
         "can finish: crash, transactional producer", 2, 0, controls=MARKER, crashes=1, most_samples=1, liveness=True
+    ),
+    _classifying(
+        "can finish: a transaction stays open",
+        2,
+        transactions=1,
+        most_samples=1,
+        ledgers=(OURS,),
+        liveness=True,
+        exercises=("stays open", "is committed", "is aborted"),
     ),
     _classifying("the clock is set back", 2, 0, clocks=1, ledgers=(OURS,), most_samples=3, exercises=("set back",)),
     _classifying(
@@ -197,6 +214,7 @@ DEEP = [
     _both("crash, rebalance, loss", (STOP,), (STOP,), crashes=1, rebalances=1, losses=1, **DEEPEST),
     _both("two changes in one; crash, two rebalances", (STOP, START), (STOP,), crashes=1, rebalances=2, **DEEPEST),
     _classifying("crash of either", 1, 1, crashes=1, **DEEPEST),
+    _classifying("two open transactions", 1, 1, transactions=2, ledgers=(OURS,), most_samples=1, **DEEPEST),
     _classifying("rebalance in two partitions", 1, 1, rebalances=1, **DEEPEST),
     _classifying("two inbound topics, one made anew", 1, 1, recreations=1, ledgers=(OURS,), **DEEPEST),
     _classifying("inbound is made anew; zombie", 1, 0, recreations=1, zombies=1, most_samples=1, **DEEPEST),
@@ -259,6 +277,7 @@ REMOVED = [
     _without("replication_counts", _view, STOP, snapshots=1, rollbacks=2, run_ids_recur=True, expected=Harm.ALLOWED),
     _without("vouches_for_epoch", _view, STOP, losses=1, expected=Harm.ALLOWED),
     _without("vouches_at_end", _view, STOP, expected=Harm.ALLOWED),
+    _without("ledger_as_held", _view, STOP, strangers=1, expected=Harm.ALLOWED),
     _without("counts_first", _keys, STOP, keys=1, restarts=1, expected=Harm.ALLOWED),
     _without("counts_again", _keys, STOP, keys=1, liveness=True, expected=Harm.STUCK),
     # L5
@@ -280,6 +299,7 @@ REMOVED = [
     _without("unread_holds_back", _classifying, 1, 1, expected=Harm.ALLOWED),
     _without("every_partition", _classifying, 1, 1, expected=Harm.ALLOWED),
     _without("clock_before_sample", _classifying, 1, 0, expected=Harm.ALLOWED),
+    _without("samples_as_held", _classifying, 2, transactions=1, expected=Harm.ALLOWED),
     _without("lists_live", _classifying, 1, 1, late_partitions=1, expected=Harm.ALLOWED),
     # L6
     _without("guard_identity", _view, STOP, snapshots=1, rollbacks=1, expected=Harm.ALLOWED),

@@ -55,6 +55,8 @@ class Faults(NamedTuple):
     """Another server, or the same one started again, goes on with the data of the snapshot."""
     restarts_anew: int = 0
     """Somebody begins the bucket anew for no reason."""
+    strangers: int = 0
+    """Somebody who must not opens a transaction on the ledger, and leaves it open."""
 
 
 class Asked(NamedTuple):
@@ -86,6 +88,8 @@ class State(NamedTuple):
     workers: tuple[Worker | None, ...]
     asked: Asked | None
     faults: Faults
+    readable: int | None = None
+    """Where reading the ledger ends while a stranger's transaction is open; None while there is none."""
     harm: Harm | None = None
 
     def with_worker(self, number: int, worker: Worker | None) -> State:

@@ -87,6 +87,12 @@ class View:
             for text in sorted(set(state.ledger)):
                 again = state._replace(ledger=(*state.ledger, text), duplicates=state.duplicates - 1)
                 steps.append((f"the ledger receives {scripts.name(text)} again", again))
+        if state.faults.strangers and state.readable is None:
+            fewer = state.faults._replace(strangers=state.faults.strangers - 1)
+            opened = state._replace(readable=len(state.ledger), faults=fewer)
+            steps.append(("a stranger opens a transaction on the ledger", opened))
+        if state.readable is not None:
+            steps.append(("the stranger's transaction ends", state._replace(readable=None)))
 
     # The applier
 
@@ -104,7 +110,7 @@ class View:
             goes_on = state.with_worker(number, worker._replace(position=bucket.applied))
             steps.append((f"w{number} goes on at {bucket.applied}", goes_on))
         refused = worker.position > bucket.applied and self.rules.continuity
-        if worker.position < len(state.ledger) and worker.position >= bucket.applied and not refused:
+        if worker.position < self._readable(state) and worker.position >= bucket.applied and not refused:
             text = state.ledger[worker.position]
             highest = list(state.highest)
             highest[text.patient] = max(highest[text.patient], (text.time, text.kind))
@@ -184,7 +190,7 @@ class View:
                 learned = worker._replace(vouching=vouching._replace(fresh=fresh))
                 steps.append((f"w{number}'s voucher learns the time {fresh}", state.with_worker(number, learned)))
         elif vouching.end == UNKNOWN:
-            end = len(state.ledger)
+            end = len(state.ledger) if self.rules.ledger_as_held else self._readable(state)
             learned = worker._replace(vouching=vouching._replace(end=end))
             steps.append((f"w{number}'s voucher reads the ledger's end {end}", state.with_worker(number, learned)))
         else:
@@ -194,6 +200,11 @@ class View:
                 steps.append((f"w{number} may not vouch", done))
             else:
                 steps.append((f"w{number} vouches for {vouching.fresh}", done._replace(bucket=after)))
+
+    @staticmethod
+    def _readable(state: State) -> int:
+        """Return where reading the ledger ends."""
+        return len(state.ledger) if state.readable is None else state.readable
 
     def covered(self, ledger: tuple[Text, ...]) -> int:
         return covered(self.texts, ledger)

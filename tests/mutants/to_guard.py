@@ -40,6 +40,18 @@ L4 = [
         (Edit("suppression/vouch.lua", "if tonumber(m[3]) < tonumber(ARGV[5]) then", "if false then"),),
     ),
     Mutant(
+        "the ledger ends where it may be read",
+        "ledger_as_held",
+        "what stands behind a transaction that is open is not waited for",
+        (
+            Edit(
+                "voucher.py",
+                "self._offsets.starts(partitions), self._offsets.ends(partitions)\n        for partition",
+                "self._offsets.starts(partitions), self._offsets.stable_ends(partitions)\n        for partition",
+            ),
+        ),
+    ),
+    Mutant(
         "a new identity is not counted",
         "counts_first",
         "what was counted on another server counts on this one",
@@ -245,6 +257,18 @@ L5 = [
                 "voucher.py",
                 "reached(server.time, committed, bounds)",
                 "reached(self._view.server().time, committed, bounds)",
+            ),
+        ),
+    ),
+    Mutant(
+        "samples end where inbound may be read",
+        "samples_as_held",
+        "the time covers what stands behind a transaction that is open",
+        (
+            Edit(
+                "voucher.py",
+                "self._offsets.starts(partitions), self._offsets.ends(partitions)\n        bounds",
+                "self._offsets.starts(partitions), self._offsets.stable_ends(partitions)\n        bounds",
             ),
         ),
     ),

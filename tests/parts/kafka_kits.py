@@ -220,7 +220,7 @@ def committed(kit: Kit, topic: str, partition: Partition) -> int | str | None:
 
 def read_all(kit: Kit, topic: str, partitions: int) -> list[bytes | None]:
     """Return what a read_committed reader sees of a topic now, each partition to its end."""
-    ends = offsets(kit, topic).ends(offsets(kit, topic).partitions([topic]))
+    ends = offsets(kit, topic).stable_ends(offsets(kit, topic).partitions([topic]))
     one = Member(Inbox(kit.config() | {"group.id": f"{topic}.reader"}, lambda *_: None), topic)
     kit.until(lambda: len(one.owned) == partitions and all(one.ends.get(p) == end for p, end in ends.items()), one)
     one.inbox.close()

@@ -341,14 +341,14 @@ class System(AbstractContextManager["System"]):
         return found
 
     def ends(self, role: str) -> dict[int, int]:
-        """Return the end of each partition of a topic, for a read_committed reader."""
+        """Return the high watermark of each partition of a topic: an open transaction holds no record back from it."""
         topic = self.topics[role]
         found: dict[int, int] = {}
 
         def answered() -> bool:  # a broker may not have heard yet who leads a partition that is new
             partitions = self.admin.list_topics(topic, timeout=10).topics[topic].partitions
             asked = {TopicPartition(topic, partition): OffsetSpec.latest() for partition in partitions}  # type: ignore[no-untyped-call]
-            futures = self.admin.list_offsets(asked, isolation_level=IsolationLevel.READ_COMMITTED)
+            futures = self.admin.list_offsets(asked, isolation_level=IsolationLevel.READ_UNCOMMITTED)
             found.update({place.partition: future.result(10).offset for place, future in futures.items()})
             return True
 
@@ -501,6 +501,19 @@ class System(AbstractContextManager["System"]):
         for partition, value in records:
             self._producer.produce(self.topics[role], value, partition=partition)
         assert self._producer.flush(30) == 0
+
+    def transaction(self, role: str, *values: bytes, partition: int = 0) -> Producer:
+        """Return a producer with an open transaction that holds these records of a topic."""
+        name = f"{self.prefix}{os.urandom(4).hex()}"
+        producer = Producer(
+            {"bootstrap.servers": self.bootstrap, "transactional.id": name, "retry.backoff.ms": 5}, logger=_silent
+        )
+        producer.init_transactions(20)
+        producer.begin_transaction()
+        for value in values:
+            producer.produce(self.topics[role], value, partition=partition)
+        assert producer.flush(20) == 0
+        return producer
 
     def commit(self, stage: str, role: str, offsets: Mapping[int, int], note: str = "") -> None:
         """Set the offsets of a stage's group by hand, with a note that stays with them; it must have no members."""

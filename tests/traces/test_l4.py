@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from consumer import open_transactions
 from consumer.domain.buckets import bucket_prefix, set_key
 from consumer.domain.events import Action
 from consumer.guard import Guard, Unknown
-from tests.integration.test_voucher import ALLOWED, HERE, OK, PATIENT, SUPPRESSED
+from tests.integration.test_voucher import ALLOWED, BEHIND, HERE, OK, PATIENT, SUPPRESSED
 from tests.parts import view as guards
 
 if TYPE_CHECKING:
-    from tests.integration.test_voucher import Server
+    import pytest
+
+    from tests.integration.test_voucher import Bench, Server
     from tests.parts.redis import MakeRedis
 
 
@@ -52,3 +55,17 @@ def test_server_that_was_demoted_and_promoted_again(own_redis: MakeRedis) -> Non
         owner.catch_up()
         owner.vouch()
         assert guards.answers(guard) == [guards.SUPPRESSED] * 2
+
+
+def test_stop_behind_a_strangers_transaction(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where somebody has a transaction open on the ledger its bucket is not vouched for, and the log says why."""
+    monkeypatch.setattr(open_transactions, "LONG", 0.0)
+    assert bench.voucher.vouch() == OK
+    stranger = bench.system.transaction("ledger", b"no record")
+    sent = bench.text("STOP")
+    bench.classify((PATIENT, "STOP"))
+    assert bench.voucher.vouch() == BEHIND
+    assert bench.fresh() < sent
+    (said,) = [call.kwargs for call in bench.logger.calls if call.args[0] == open_transactions.LEDGER]
+    assert said["partitions"] == [f"{bench.system.topics['ledger']} [0] for 0 s, at offset 0"]
+    stranger.abort_transaction(10)

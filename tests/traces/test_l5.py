@@ -11,8 +11,8 @@ from consumer import classifier as classifying
 from consumer import voucher as module
 from consumer.kafka.errors import KafkaGone
 from consumer.ledger import LedgerFault
-from tests.integration.test_voucher import OK, PATIENT, SUPPRESSED, offsets
-from tests.parts.system import Classifying, System, Watched, wait_for
+from tests.integration.test_voucher import HERE, OK, PATIENT, SUPPRESSED, offsets
+from tests.parts.system import Classifying, System, Watched, inbound, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -155,3 +155,23 @@ def test_classifier_whose_inbound_is_made_anew(bench: Bench, monkeypatch: pytest
     system.make_anew("inbound")
     with pytest.raises(KafkaGone, match="is another topic than it was"):
         classifier.until(lambda: False)
+
+
+def test_stop_behind_an_open_transaction(bench: Bench) -> None:
+    """A STOP behind a transaction that is open is covered by no time before it is in force, however long that takes."""
+    system = bench.system
+    classifier = Classifying(system)
+    classifier.until(lambda: bench.voucher.vouch() == OK)
+    upstream = system.transaction("inbound", system.text(inbound(HERE, PATIENT, "START")))
+    sent = bench.text("STOP")
+    for _ in range(5):
+        classifier.classify(3)
+        assert system.committed("classify", "inbound") == {0: 0}
+        bench.voucher.vouch()
+        assert bench.fresh() < sent
+    upstream.abort_transaction(10)
+    classifier.until(lambda: system.committed("classify", "inbound") == system.ends("inbound") == {0: 3})
+    bench.apply()
+    wait_for("covered", lambda: bench.voucher.vouch() == OK and bench.fresh() >= sent)
+    assert bench.verdict() == SUPPRESSED
+    assert len(system.read("ledger")) == 1  # what was aborted opens nothing

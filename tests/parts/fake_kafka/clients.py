@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 from zlib import crc32
 
-from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, Message, TopicPartition
 
 from tests.parts.fake_kafka.broker import Ending, Place, State, failure
 
@@ -311,7 +311,8 @@ class Admin:
                 answer.set_exception(failure(KafkaError._TRANSPORT, retriable=True))
             else:
                 log = self._broker.log(Place(place.topic, place.partition))
-                offset = log.start if spec._value == EARLIEST else log.stable_end
+                end = log.end if isolation_level is IsolationLevel.READ_UNCOMMITTED else log.stable_end
+                offset = log.start if spec._value == EARLIEST else end
                 answer.set_result(SimpleNamespace(offset=offset))
         return answers
 
