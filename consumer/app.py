@@ -111,6 +111,7 @@ def _run(
 ) -> int:
     admin = deployment.admin_client(settings)
     deployment.check_topics(settings, admin)
+    _look_at_inbound(settings, admin, ops.metrics)
     encoding = deployment.codec(settings)
     source = deployment.open_ledger(settings, admin, encoding)
     parts: dict[str, worker.Part] = {}
@@ -121,6 +122,21 @@ def _run(
         encoding.prepare(KeywordRecord, ReviewRequested)
         parts["classify"] = _classify(settings, admin, encoding, source, ops)
     return worker.run(parts, shutdown_seconds=settings.shutdown_seconds, log=logs.logger("worker"))
+
+
+def _look_at_inbound(settings: Settings, admin: AdminClient, metrics: Metrics) -> None:
+    """Cry out where texts can be lost before they are read: no reason not to read them (`kafka/upstream.py`)."""
+    if settings.ledger_id:  # of a broker that knows no settings of topics
+        return
+    log = logs.logger("worker")
+    try:
+        faults = deployment.inbound_faults(settings, admin)
+    except topics.TopicError as problem:  # upstream's topic: that we may ask is not said
+        log.warning("whether inbound keeps texts until they are read is not known", reason=str(problem))
+        return
+    metrics.inbound_unsafe.set(len(faults))
+    for fault in faults:
+        log.error("texts can be lost before anybody has read them", reason=fault)
 
 
 def _consumer_config(settings: Settings, group: str) -> dict[str, Any]:

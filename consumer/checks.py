@@ -141,6 +141,7 @@ def _kafka_faults(settings: Settings) -> Iterator[str]:
     )
     if settings.ledger_id is None:  # else it is a broker that knows no settings of topics, for trying out
         yield from _said(_clock_faults(settings, admin, known))
+        yield from _said(deployment.inbound_faults(settings, admin))
         yield from _said(_size_faults(settings, admin, known))
     if settings.keyword_ledger_topic in known:
         yield from _said(_ledger_faults(settings, admin))

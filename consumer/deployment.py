@@ -14,7 +14,7 @@ from redis.retry import Retry
 from consumer.domain.buckets import bucket_prefix, meta_key
 from consumer.domain.events import KeywordRecord
 from consumer.guarding import misunderstood, sentinel_url
-from consumer.kafka import topics
+from consumer.kafka import topics, upstream
 from consumer.kafka.cluster import connect, partitions_by_topic
 from consumer.kafka.errors import KafkaGone
 from consumer.kafka.inbox import CommittedReader, Partition
@@ -149,6 +149,13 @@ def ledger_faults(settings: Settings, admin: AdminClient) -> list[str]:
     """Return, in words, what is not as a ledger must be (L1). Raises KafkaGone, TopicError."""
     spec = next(spec for spec in topic_specs(settings) if spec.is_ledger)
     return topics.ledger_faults(admin, spec, unsafe_ledger=settings.unsafe_ledger)
+
+
+def inbound_faults(settings: Settings, admin: AdminClient) -> list[str]:
+    """Return, in words, how inbound's topics are set so that texts can be lost unread. Raises KafkaGone, TopicError."""
+    known = partitions_by_topic(admin)
+    names = [name for name in settings.inbound if name in known]
+    return [fault for name in names for fault in upstream.inbound_faults(name, topics.topic_configs(admin, name))]
 
 
 def ledger_as_it_is(settings: Settings) -> Ledger:

@@ -114,6 +114,11 @@ class Metrics:
             "Settings of the ledger that allow that records are lost.",
             registry=self.registry,
         )
+        self.inbound_unsafe = Gauge(
+            "optout_inbound_unsafe_settings",
+            "Settings of inbound topics that allow that texts are lost unread, as they were at the start.",
+            registry=self.registry,
+        )
         self._open_transactions = Gauge(
             "optout_open_transaction_seconds",
             "For how long an open transaction has kept this partition, of inbound or the ledger, from being read.",

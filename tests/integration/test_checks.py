@@ -6,8 +6,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 from confluent_kafka import TopicPartition
+from confluent_kafka.admin import (  # type: ignore[attr-defined] # public all the same
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ResourceType,
+)
 
 from tests.integration.test_verify import system
+from tests.parts.system import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,6 +62,40 @@ def test_a_ledger_that_keeps_its_writers_times_is_named(system: System) -> None:
     """An older ledger goes on as it is; whoever looks is told what a forged START could do there."""
     assert f"{system.topics['ledger']} has message.timestamp.type=CreateTime: set LogAppendTime" in faults(system)
     assert "message.timestamp.type" not in system.run("topics", "create").stderr
+
+
+LOSING = {
+    "cleanup.policy": "compact,delete",
+    "retention.ms": "3600000",
+    "retention.bytes": "1000000000",
+    "unclean.leader.election.enable": "true",
+}
+
+
+def test_inbound_that_can_lose_texts_is_named(system: System) -> None:
+    """With whatever setting texts can be lost unread, `check-config` names it, and a worker that starts cries, and reads."""
+    system.create_topics()
+    inbound = system.topics["inbound"]
+    assert f"{inbound} has" not in faults(system)
+    requests = system.topics["requests"]
+    for topic, settings in ((inbound, LOSING), (requests, {"retention.ms": "86399999"})):
+        entries = [
+            ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET) for name, value in settings.items()
+        ]
+        resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
+        system.admin.incremental_alter_configs([resource])[resource].result(10)
+    named = [
+        *(f"{inbound} has {name}={value}: set " for name, value in LOSING.items()),
+        f"{requests} has retention.ms=",
+    ]
+    wait_for("named", lambda: all(one in faults(system) for one in named))
+    worker = system.start_worker()
+    wait_for("read", lambda: system.committed("classify", "inbound") == system.ends("inbound"))
+    cried = [
+        line["reason"] for line in worker.log() if line["event"] == "texts can be lost before anybody has read them"
+    ]
+    assert len(cried) == len(named)
+    assert all(any(one in reason for reason in cried) for one in named)
 
 
 def test_a_user_that_workers_cannot_work_with_is_named(system: System) -> None:
