@@ -192,7 +192,7 @@ class Applier:
         self._looked = time.monotonic()
         left = {}
         for partition, reading in self._reading.items():
-            end = inbox.known_end(partition)
+            end = inbox.known_end(partition, reading.position)
             if end is not None and not reading.stands_still:
                 left[partition] = max(0, end - reading.position)
         self._waiting = self._catching_up.waiting(left)

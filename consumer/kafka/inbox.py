@@ -115,6 +115,7 @@ class Inbox:
         self._on_error = on_error
         self._listener: Listener
         self._owned: set[Partition] = set()
+        self._ended: dict[Partition, int] = {}
         self._leaving = False
         self._free = threading.Event()
         self._free.set()
@@ -206,7 +207,7 @@ class Inbox:
             elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
                 topic, number, offset = message.topic(), message.partition(), message.offset()
                 assert topic is not None and number is not None and offset is not None  # noqa: PT018
-                read.ends[Partition(topic, number)] = offset
+                read.ends[Partition(topic, number)] = self._ended[Partition(topic, number)] = offset
             elif error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
                 raise KafkaGone(
                     f"{message.topic()} [{message.partition()}] does not hold the offset to read on at any more "
@@ -271,8 +272,14 @@ class Inbox:
             else:
                 return int(low)
 
-    def known_end(self, partition: Partition) -> int | None:
-        """Return the partition's end as the last fetch told it, None if none has: costs no request."""
+    def known_end(self, partition: Partition, position: int) -> int | None:
+        """Return where reading can get to, as the last fetch told it, None if none has: costs no request.
+
+        That is the high watermark; or `position`, if reading has come there and nothing more may be read for now, as
+        where a transaction is open.
+        """
+        if self._ended.get(partition) == position:
+            return position
         place = TopicPartition(partition.topic, partition.number)
         try:
             _, high = self._consumer.get_watermark_offsets(place, cached=True)

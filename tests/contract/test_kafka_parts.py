@@ -168,8 +168,8 @@ class Promises:
         """While a transaction is open its offsets cannot be asked for, and its topic can be read up to it alone."""
         topic, told = kit.topic(2), kit.topic(1)
         zero, one = Partition(topic, 0), Partition(topic, 1)
-        first = member(kit, topic)
-        kit.until(lambda: first.owned == {0, 1}, first)
+        first, stranger = member(kit, topic), member(kit, told)
+        kit.until(lambda: first.owned == {0, 1} and stranger.owned == {0}, first, stranger)
         sending = outbox(kit)
         seen: list[object] = []
 
@@ -178,12 +178,14 @@ class Promises:
             seen.extend((committed(kit, topic, zero), committed(kit, topic, one), read_all(kit, told, 1)))
             asked = offsets(kit, topic)
             seen.extend((asked.stable_ends([Partition(told, 0)]), asked.ends([Partition(told, 0)])))
+            kit.until(lambda: Partition(told, 0) in stranger.ends, stranger)
+            seen.append([stranger.inbox.known_end(Partition(told, 0), at) for at in (0, 1)])
             with pytest.raises(OffsetsUnavailable):
                 offsets(kit, topic, 1.0).classified([zero, one], {topic: ""})
 
         sending.before = {"commit_transaction": once(look)}
         sending.publish([Outgoing(told, b"k", b"told")], {zero: 7}, first.inbox.token)
-        assert seen == ["pending", None, [], {Partition(told, 0): 0}, {Partition(told, 0): 2}]
+        assert seen == ["pending", None, [], {Partition(told, 0): 0}, {Partition(told, 0): 2}, [0, 2]]
         kit.until(lambda: committed(kit, topic, zero) == 7)
         kit.until(lambda: offsets(kit, topic).stable_ends([Partition(told, 0)]) == {Partition(told, 0): 3})
         assert read_all(kit, told, 1) == [b"told", b"behind it"]
@@ -305,7 +307,8 @@ class Promises:
         kit.append(topic, 0, b"0", b"1")
         assert (asked.ends([zero]), asked.starts([zero])) == ({zero: 2}, {zero: 0})
         assert first.inbox.first_offset(zero, 5.0) == 0
-        kit.until(lambda: first.inbox.known_end(zero) == 2, first)
+        kit.until(lambda: first.inbox.known_end(zero, 0) == 2, first)
+        assert first.inbox.known_end(zero, 2) == 2
         kit.add_partition(topic, 2)
         kit.until(lambda: sorted(asked.partitions([topic])) == [zero, one])
         kit.until(lambda: first.owned == {0, 1}, first)

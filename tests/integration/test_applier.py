@@ -13,7 +13,7 @@ from confluent_kafka import Producer
 from fastavro import schemaless_writer
 
 from consumer import applier as module
-from consumer import reading
+from consumer import catching_up, reading
 from consumer.domain.events import KeywordRecord
 from consumer.wire.records import to_datum
 from tests.parts import oracle
@@ -254,6 +254,25 @@ def test_ledger_that_was_written_in_transactions_is_not_jumped(system: System, m
     until(member, lambda: system.metas("applied")[1] == 2)
     assert system.metas("applied")[0] == 2
     assert system.members() == {(HERE, PATIENT), (HERE, OTHER), (THERE, PATIENT), (THERE, OTHER)}
+    member.die()
+
+
+def test_a_bucket_behind_an_open_transaction_keeps_nobody_waiting(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bucket that may not be read on takes no turn of those that catch up, however much stands behind."""
+    for name, value in {"FAR": 1, "CAUGHT_UP": 0, "AT_ONCE": 1, "TURN_SECONDS": 1e6}.items():
+        monkeypatch.setattr(catching_up, name, value)
+    monkeypatch.setattr(module, "MOST_RECORDS", 1)
+    monkeypatch.setattr(module, "LOOK_EVERY", 0.0)
+    stranger = system.transaction("ledger", b"no record")
+    system.append((HERE, PATIENT, "STOP"), (HERE, OTHER, "STOP"))
+    member = Applying(system)
+    until(member, lambda: member.owned == {0, 1})
+    member.apply(10)
+    system.append(*((THERE, PATIENT, word) for word in ("STOP", "START") * 3))
+    until(member, lambda: system.metas("applied") == {0: 0, 1: 6})
+    stranger.abort_transaction(10)
     member.die()
 
 

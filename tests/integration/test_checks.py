@@ -73,7 +73,7 @@ LOSING = {
 
 
 def test_inbound_that_can_lose_texts_is_named(system: System) -> None:
-    """With whatever setting texts can be lost unread, `check-config` names it, and a worker that starts cries, and reads."""
+    """Whatever setting can lose texts unread, `check-config` names it, and a worker that starts cries, and reads."""
     system.create_topics()
     inbound = system.topics["inbound"]
     assert f"{inbound} has" not in faults(system)
