@@ -1,7 +1,7 @@
 """Upstream that writes in transactions all the time, half of them aborted: time goes on behind every one of them.
 
-`OPTOUT_TEST_TRANSACTIONS_SECONDS=300` runs it for five minutes, and holds it to two seconds. The short run is for machines
-that do other things besides, and only sees that time does not stand still.
+`OPTOUT_TEST_TRANSACTIONS_SECONDS=300` runs it for five minutes, and holds it to two seconds. The short run is for
+machines that do other things besides, and only sees that time does not stand still.
 """
 
 from __future__ import annotations
