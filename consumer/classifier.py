@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 PART = "classify"
 MOST_MESSAGES = 500
 COMMIT_EVERY = 0.5
-"""Half of the voucher's interval: each of its samples is then reached before its next pass. At its whole interval one that
-missed a commit by a moment waited for two passes, and answers grew three seconds old (3.5 s seen, 2.6 s with this)."""
+"""Half of the voucher's interval: each of its samples is then reached before its next pass. At the whole interval one
+that missed a commit by a moment waited for two passes, and answers grew three seconds old (3.5 s seen, 2.6 s now)."""
 FLUSH_SECONDS = 1.0
 MOST_UNACKNOWLEDGED = 20_000
 """Records that Kafka has not acknowledged above which no more is read."""
