@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import click
@@ -12,6 +13,7 @@ from consumer import deployment
 from consumer.domain.events import OperatorActionKind
 from consumer.operators import accountable, write_down
 from consumer.ops.terminal import bar, say
+from consumer.recovery.origins import Origins
 from consumer.recovery.rebuild import Rebuild
 from consumer.recovery.verify import CannotCompare, Differences, compare
 
@@ -44,9 +46,19 @@ def _chosen(buckets: Sequence[int], settings: Settings) -> list[int]:
     "--limit", metavar="N", type=click.IntRange(min=0), default=100, show_default=True, help="Differences to show."
 )
 @click.option("--numbers", is_flag=True, help="Show patients' whole numbers, not the last four digits.")
+@click.option(
+    "--origins", "with_origins", is_flag=True, help="Hold each opt-in of the ledger against the text that it came from."
+)
 @click.pass_obj
 def verify(
-    settings: Callable[[], Settings], /, *, buckets: tuple[int, ...], as_json: bool, limit: int, numbers: bool
+    settings: Callable[[], Settings],
+    /,
+    *,
+    buckets: tuple[int, ...],
+    as_json: bool,
+    limit: int,
+    numbers: bool,
+    with_origins: bool,
 ) -> int:
     """Compare Redis with the ledger and list every difference. Changes nothing; workers may run meanwhile.
 
@@ -55,15 +67,22 @@ def verify(
     loaded = settings()
     chosen = _chosen(buckets, loaded)
     differences = Differences(numbers=numbers)
+    origins = None
     try:
         with bar("comparing") as moved:
-            for difference in compare(loaded, chosen, moved):
+            found = compare(loaded, chosen, moved)
+            if with_origins:
+                origins = Origins(loaded, chosen, moved)
+                found = chain(found, origins.differences())
+            for difference in found:
                 if differences.add(difference) <= limit:
                     click.echo(
                         json.dumps(differences.as_dict(difference)) if as_json else differences.in_words(difference)
                     )
     except (CannotCompare, *deployment.FAULTS) as failed:
         return say(f"not compared: {deployment.in_words(failed)}", 2)
+    if origins is not None:
+        click.echo(origins.summary(), err=as_json)
     click.echo(differences.summary(chosen, limit), err=as_json)
     return 1 if differences.found else 0
 

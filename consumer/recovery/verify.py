@@ -13,7 +13,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from consumer import deployment
-from consumer.domain.events import Status
+from consumer.domain.event_time import CLOCK_SKEW_MS
+from consumer.domain.events import Action, Status
 from consumer.domain.subscription import Decision, decide
 from consumer.domain.words import printable
 from consumer.kafka.inbox import CommittedReader, Partition, appended_at
@@ -24,7 +25,9 @@ from consumer.suppression.contents import Reading
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from consumer.domain.bucket import Entry
     from consumer.domain.subscription import Subscription as State
+    from consumer.kafka.inbox import Message
     from consumer.ledger import Ledger
     from consumer.settings import Settings
     from consumer.suppression.contents import Contents, Seen, Standing, Subscription
@@ -53,6 +56,8 @@ class Kind(StrEnum):
     KEY = "key"
     BUCKET = "bucket"
     LEDGER = "ledger"
+    AHEAD = "opt-in dated ahead"
+    ORIGIN = "opt-in without a text"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +118,8 @@ class _Fold:
         self.states: dict[Subscription, State] = {}
         self.changes: dict[int, tuple[str, bytes]] = {}
         self.touched: set[Subscription] = set()
+        self.ahead: dict[Subscription, tuple[int, int]] = {}
+        """Offset and time of each subscription's newest opt-in that is later than its writer's own clock said."""
 
     def advance(
         self, end: int, *, touched_from: int | None = None, wanted: Callable[[int], bool] | None = None
@@ -147,6 +154,7 @@ class _Fold:
             decision, state = decide(self.states.get(key), entry.action, entry.event_time, entry.keyword)
             self.states[key] = state
             self.end = offset + 1
+            self._note_date(entry, message)
             if touched_from is not None and offset >= touched_from:
                 self.touched.add(key)
             if decision is Decision.CHANGED and wanted is not None and wanted(offset):
@@ -154,6 +162,10 @@ class _Fold:
             if offset % 1000 == 0:
                 self._progress(offset)
         self._progress(self.end)
+
+    def _note_date(self, entry: Entry, message: Message) -> None:
+        if entry.action is Action.OPT_IN and entry.event_time > message.timestamp()[1] + CLOCK_SKEW_MS:
+            self.ahead[entry.location_id, entry.digits] = (entry.offset, entry.event_time)
 
     def members(self) -> set[Subscription]:
         """Return who is opted out."""
@@ -212,6 +224,7 @@ class _Comparison:
         listed = {location for location, _ in fold.states}
         found += self._of_locations(before, contents, listed)
         found += self._of_subscriptions(before, contents)
+        found += self._of_dates()
         fold.advance(fold.end + 1)
         if fold.stopped:
             found.append(self._whole(Kind.LEDGER, fold.stopped))
@@ -292,6 +305,14 @@ class _Comparison:
                 yield from self._of_subscription(key, fold.states.get(key), seen[key])
         for location in sorted(unlisted):
             yield Difference(self._bucket, Kind.LOCATION, "not listed", location)
+
+    def _of_dates(self) -> Iterator[Difference]:
+        """Give each opt-in in force that beats the STOPs up to a date that its own record lies before."""
+        for key, (offset, at) in sorted(self._fold.ahead.items()):
+            state = self._fold.states[key]
+            if state.status is Status.OPTED_IN and state.event_time == at:
+                what = f"the one at offset {offset} is of a later time than its record, and no STOP up to it counts"
+                yield Difference(self._bucket, Kind.AHEAD, what, *key)
 
     def _of_subscription(self, key: Subscription, state: State | None, seen: Seen) -> Iterator[Difference]:
         def difference(kind: Kind, what: str) -> Difference:

@@ -46,7 +46,8 @@ def produce(system: System, role: str, *records: dict[str, Any]) -> None:
 def line(system: System, location: str, patient: str, **long: Any) -> dict[str, Any]:
     """Return a line of the ledger as a version wrote it that cut nothing."""
     now = time.time_ns() // 1_000_000
-    origin = {"message_id": "m", "topic": "t", "partition": 0, "offset": 0, "received_at": now, "kafka_timestamp": now}
+    origin: dict[str, Any] = {"message_id": "m", "topic": "t", "partition": 0, "offset": 0}
+    origin |= {"received_at": now, "kafka_timestamp": now}
     record = KeywordRecord(
         location_id=location,
         patient_number=patient,

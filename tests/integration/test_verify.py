@@ -11,6 +11,7 @@ import pytest
 from confluent_kafka import TopicPartition
 
 from consumer.cli import run
+from consumer.recovery.verify import AT_ONCE
 from consumer.suppression.contents import Reading
 from tests.parts.system import Applying, System, inbound, location_in, wait_for
 
@@ -258,6 +259,38 @@ def test_nothing_is_found_while_texts_flow(kafka: Kafka, redis_url: str, topic_p
             moved += system.metas("applied") != before
         assert moved
         assert all(worker.stop() == 0 for worker in workers)
+
+
+def test_all_that_is_suspect_is_looked_at(system: System, verified: Verify) -> None:
+    """However much is lost at once, each patient is named: suspects are looked at again some at a time, all of them."""
+    several = 2 * AT_ONCE + 7
+    system.append(*((HERE, f"+1202555{number:04d}", "STOP") for number in range(1000, 1000 + several)))
+    apply(system, member := Applying(system))
+    member.die()
+    with system.redis() as client:
+        client.delete(key(0, SET))
+    missing = [one for one in verified("--bucket", "0", "--limit", "5000") if one["kind"] == "member missing"]
+    assert len({one["patient_number"] for one in missing}) == len(missing) == several + 1
+
+
+def test_an_opt_in_that_is_dated_ahead_is_listed(system: System, verified: Verify) -> None:
+    """In a ledger that keeps its writers' times one that beats the STOPs to come is named while it is in force."""
+    now = time.time_ns() // 1_000_000
+    day = 24 * 60 * 60 * 1000
+    system.write("ledger", (0, system.line(HERE, STAYED_OUT, "START", now + day)))
+    system.write("ledger", (0, system.line(HERE, NEVER_OUT, "STOP", now + day)))
+    apply(system, member := Applying(system))
+    wait_for("told", lambda: member.publish() and not any(system.metas("outbox").values()))
+    member.die()
+    vouch(system)
+    (found,) = verified()
+    assert (found["kind"], found["patient_number"]) == ("opt-in dated ahead", STAYED_OUT)
+    assert "the one at offset 4 is of a later time than its record" in found["what"]
+    system.write("ledger", (0, system.line(HERE, STAYED_OUT, "STOP", now + day)))
+    apply(system, member := Applying(system))
+    member.die()
+    vouch(system)
+    assert [one for one in verified(code=0) if one["kind"] == "opt-in dated ahead"] == []
 
 
 def test_ledger_that_is_not_whole(system: System, verified: Verify) -> None:

@@ -1,0 +1,102 @@
+"""Looks up single records of a partition by their offsets: next to each other in one go, far apart one by one."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from consumer.kafka.cluster import PRODUCERS_ONLY, without
+from consumer.kafka.errors import KafkaGone, Triage, sentence, triage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from confluent_kafka import Message
+
+    from consumer.kafka.inbox import Partition
+
+BATCH = 500
+NEAR = 5_000
+"""Records that are rather read than leapt over: about what is read in the time of one question to a broker."""
+
+
+class Lookup:
+    """A reader of single records, as a read_committed reader has them. It joins no group.
+
+    `patience` is for how many seconds Kafka may have nothing to say while there is more to be read. Every method raises
+    KafkaGone.
+    """
+
+    def __init__(self, config: Mapping[str, Any], *, patience: float = 10.0) -> None:
+        self._patience = patience
+        settings = {
+            **without(config, PRODUCERS_ONLY),
+            "group.id": "optout-reader",  # the client asks for one
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "isolation.level": "read_committed",
+            "auto.offset.reset": "earliest",  # where what stood at an offset is gone
+            "fetch.queue.backoff.ms": 5,
+            "fetch.wait.max.ms": 10,
+        }
+        try:
+            self._consumer = Consumer(settings)
+        except KafkaException as problem:
+            raise KafkaGone(
+                f"the Kafka client refuses its settings ({sentence(problem)}): see OPTOUT_KAFKA_*"
+            ) from None
+
+    def bounds(self, partition: Partition) -> tuple[int, int]:
+        """Return the partition's first offset and its end, as they are now."""
+        place = TopicPartition(partition.topic, partition.number)
+        try:
+            low, high = self._consumer.get_watermark_offsets(place, timeout=self._patience)
+        except KafkaException as problem:
+            raise KafkaGone(f"{partition.topic} cannot be read: {sentence(problem)}") from None
+        return int(low), int(high)
+
+    def first(self, partition: Partition) -> Message | None:
+        """Return the first record that a partition holds, None where it holds none."""
+        low, high = self.bounds(partition)
+        return next(self._read(partition, low, high), None) if low < high else None
+
+    def at(self, partition: Partition, offsets: Sequence[int]) -> Iterator[Message]:
+        """Give what stands at these offsets, which ascend, in their order; nothing for those where nothing stands."""
+        low, high = self.bounds(partition)
+        left = [offset for offset in offsets if low <= offset < high]
+        while left:
+            last = next((i for i, offset in enumerate(left[1:], 1) if offset - left[i - 1] > NEAR), len(left)) - 1
+            run, left = set(left[: last + 1]), left[last + 1 :]
+            for message in self._read(partition, min(run), max(run) + 1):
+                if message.offset() in run:
+                    yield message
+
+    def _read(self, partition: Partition, start: int, end: int) -> Iterator[Message]:
+        """Give the records from one offset up to another."""
+        self._consumer.assign([TopicPartition(partition.topic, partition.number, start)])
+        reached, heard = start, time.monotonic()
+        while reached < end:
+            messages = self._consumer.consume(min(BATCH, end - reached), 0.1)
+            if messages:
+                heard = time.monotonic()
+            elif time.monotonic() - heard > self._patience:
+                raise KafkaGone(f"{partition.topic} could not be read: Kafka went silent")
+            for message in messages:
+                error = message.error()
+                if error is not None and error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 - the client's own codes
+                    if triage(error) is Triage.FATAL:
+                        raise KafkaGone(f"{partition.topic} cannot be read: {sentence(error)}")
+                    continue
+                offset = message.offset()
+                assert offset is not None
+                reached = offset + (error is None)
+                if error is not None:  # nothing more is there now: what follows are control records
+                    return
+                if start <= offset < end:
+                    yield message
+
+    def close(self) -> None:
+        """Close the client."""
+        self._consumer.close()
