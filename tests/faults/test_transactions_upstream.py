@@ -120,8 +120,8 @@ def test_time_goes_on_under_steady_transactions(system: System) -> None:
 
     wait_for("fresh", young)
     writing = [threading.Thread(target=one.run) for one in upstream]
-    for one in writing:
-        one.start()
+    for thread in writing:
+        thread.start()
     try:
         wait_for("transactions come and go", lambda: all(one.aborted > 2 for one in upstream))
         wait_for("fresh", young)
@@ -129,8 +129,8 @@ def test_time_goes_on_under_steady_transactions(system: System) -> None:
     finally:
         for one in upstream:
             one.stop.set()
-        for one in writing:
-            one.join(60)
+        for thread in writing:
+            thread.join(60)
     ended = sum(one.committed + one.aborted for one in upstream)
     longest = max(one.longest for one in upstream)
     print(f"{ages}, {ended} transactions, the longest {longest:.2f} s")  # noqa: T201 - for who runs it for minutes
