@@ -14,8 +14,10 @@ from consumer.kafka.cluster import partitions_by_topic
 from consumer.kafka.errors import KafkaGone
 from consumer.kafka.inbox import CommittedReader, Partition
 from consumer.kafka.offsets import Offsets, OffsetsUnavailable
+from consumer.kafka.reader import OpenTransaction
 from consumer.ledger import LedgerFault, check_ledger, check_told
 from consumer.nodes import WrongMode
+from consumer.open_transactions import open_for_long
 from consumer.settings import ConfigurationError, load
 from consumer.suppression.scripts import ViewAway, ViewRefused, unavailable
 from consumer.suppression.view import View
@@ -143,6 +145,7 @@ def _kafka_faults(settings: Settings) -> Iterator[str]:
         yield from _said(_clock_faults(settings, admin, known))
         yield from _said(deployment.inbound_faults(settings, admin))
         yield from _said(_size_faults(settings, admin, known))
+        yield from _said(_transaction_faults(settings, admin, known))
     if settings.keyword_ledger_topic in known:
         yield from _said(_ledger_faults(settings, admin))
 
@@ -211,6 +214,18 @@ def _standing_faults(
             check_told(partition, commit.offset if commit else 0, published[partition])
         except LedgerFault as fault:
             yield str(fault)
+
+
+def _transaction_faults(settings: Settings, admin: AdminClient, known: Mapping[str, int]) -> Iterator[str]:
+    """Give a sentence for each partition of inbound and the ledger whose transaction stays open. Raises KafkaGone."""
+    names = [name for name in (*settings.inbound, settings.keyword_ledger_topic) if name in known]
+    partitions = [Partition(name, number) for name in names for number in range(known[name])]
+    with closing(CommittedReader(deployment.asking_config(settings), settings.classifiers)) as classified:
+        try:
+            held = open_for_long(Offsets(admin, classified), partitions)
+        except OffsetsUnavailable as problem:
+            raise KafkaGone(f"whether a transaction stays open is not known: {problem}") from None
+    yield from (str(OpenTransaction(partition, at)) for partition, at in held.items())
 
 
 def _size_faults(settings: Settings, admin: AdminClient, known: Mapping[str, int]) -> Iterator[str]:

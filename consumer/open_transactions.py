@@ -14,7 +14,7 @@ from consumer.kafka.offsets import OffsetsUnavailable
 from consumer.ops.complaints import Complaints
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from structlog.typing import FilteringBoundLogger
 
@@ -88,6 +88,19 @@ class OpenTransactions:
                 "a transaction that was open has ended: reading goes on", partitions=ended, of_partitions=len(over)
             )
         self._named = set(long)
+
+
+def open_for_long(offsets: Offsets, partitions: Sequence[Partition]) -> dict[Partition, int]:
+    """Return the offset of each of these partitions that a transaction keeps readers at for LONG seconds.
+
+    It takes so long where one is open at all. Raises OffsetsUnavailable.
+    """
+    ends, stable = offsets.ends(partitions), offsets.stable_ends(partitions)
+    held = {partition: at for partition, at in stable.items() if at < ends[partition]}
+    if held:
+        time.sleep(LONG)
+    again = offsets.stable_ends(list(held))
+    return {partition: at for partition, at in held.items() if again[partition] == at}
 
 
 def _number(offset: int | None) -> int:

@@ -52,9 +52,10 @@ def test_commands_say_that_a_transaction_is_open(system: System) -> None:
         ("dead-letters", "list"),
         ("dead-letters", "replay", "--all", "--yes"),
         ("maintenance", "status"),
+        ("check-config",),
     )
     with ThreadPoolExecutor(len(commands)) as pool:
-        history, verify, listed, replayed, status = pool.map(lambda command: system.run(*command), commands)
+        history, verify, listed, replayed, status, checked = pool.map(lambda command: system.run(*command), commands)
     topics = system.topics
     on_ledger = f"{topics['ledger']} [{BUCKET}] has an open transaction: nothing from offset 1 on can be read"
     assert (history.returncode, on_ledger in history.stderr) == (1, True), history.stderr
@@ -68,7 +69,8 @@ def test_commands_say_that_a_transaction_is_open(system: System) -> None:
     assert (replayed.returncode, on_dead in replayed.stderr) == (1, True)
     on_actions = f"{topics['actions']} [0] has an open transaction: nothing from offset 0 on can be read"
     assert (status.returncode, on_actions in status.stdout) == (0, True), status.stderr
-    assert not any("Traceback" in done.stderr for done in (history, verify, listed, replayed, status))
+    assert (checked.returncode, on_ledger in checked.stderr) == (1, True), checked.stderr
+    assert not any("Traceback" in done.stderr for done in (history, verify, listed, replayed, status, checked))
 
 
 def test_a_gap_at_the_ledgers_end_is_named(system: System) -> None:
