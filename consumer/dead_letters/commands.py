@@ -83,7 +83,8 @@ def show(settings: Callable[[], Settings], /, *, name: tuple[int, int], content:
     chosen = settings()
     shelf = Shelf(chosen)
     (message,) = shelf.at([Place(shelf.topic, *name)])
-    for line in words.described(message, deployment.codec(chosen) if content else None, chosen.opt_out_requested_topic):
+    codec = deployment.codec(chosen) if content else None
+    for line in words.described(message, codec, chosen.opt_out_requested_topic, chosen.region):
         click.echo(line)
 
 

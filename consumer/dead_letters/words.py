@@ -7,9 +7,11 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from consumer import letter
+from consumer.domain.buckets import is_location
 from consumer.domain.events import InboundMessage, OptOutRequested
+from consumer.domain.phone import NotANumber, to_e164
 from consumer.domain.words import at, printable
-from consumer.letter import UNATTRIBUTABLE
+from consumer.letter import UNATTRIBUTABLE, UNATTRIBUTABLE_OPT_IN
 from consumer.wire.codec import Unreadable
 
 if TYPE_CHECKING:
@@ -80,8 +82,11 @@ def summary(found: Found) -> Iterator[str]:
         yield f"{left_out} older ones are not shown"
 
 
-def described(message: Message, codec: Codec | None, requests: str) -> Iterator[str]:
-    """Return all that is known of one letter; with a codec what it holds, too. `requests` is the topic of requests."""
+def described(message: Message, codec: Codec | None, requests: str, region: str) -> Iterator[str]:
+    """Return all that is known of one letter; with a codec what it holds, too.
+
+    `requests` is the topic of requests, `region` that of numbers without a country code.
+    """
     found = letter.read(message)
     key, value = message.key(), message.value()
     size = [f"{what} {'none' if part is None else len(part)}" for what, part in (("key", key), ("value", value))]
@@ -103,7 +108,7 @@ def described(message: Message, codec: Codec | None, requests: str) -> Iterator[
     yield from _headers(message, shown=codec is not None)
     if codec is not None:
         yield ""
-        yield from _content(message, codec, found, requests)
+        yield from _content(message, codec, found, requests, region)
 
 
 def _headers(message: Message, *, shown: bool) -> Iterator[str]:
@@ -115,12 +120,13 @@ def _headers(message: Message, *, shown: bool) -> Iterator[str]:
     yield from _indented(_aligned((key, _said(value)) for key, value in ours))
 
 
-def _content(message: Message, codec: Codec, found: Letter, requests: str) -> Iterator[str]:
+def _content(message: Message, codec: Codec, found: Letter, requests: str, region: str) -> Iterator[str]:
     yield f"key: {_said(message.key())}"
     value = letter.as_bytes(message.value())
     of_requests = found.source is not None and found.source.topic == requests
     try:
-        record = codec.decode(OptOutRequested if of_requests else InboundMessage, value)
+        record: InboundMessage | OptOutRequested
+        record = codec.decode(OptOutRequested, value) if of_requests else codec.decode(InboundMessage, value)
     except Unreadable as problem:
         yield f"value: it cannot be read ({problem})" + ("" if value is None else "; its bytes:")
         yield from _indented(_dump(value or b""))
@@ -129,6 +135,19 @@ def _content(message: Message, codec: Codec, found: Letter, requests: str) -> It
     yield from _indented(
         _aligned((field, "(none)" if said is None else str(said)) for field, said in asdict(record).items())
     )
+    if found.reason in (UNATTRIBUTABLE, UNATTRIBUTABLE_OPT_IN):
+        yield f"location and number: {_unattributable(record, region)}"
+
+
+def _unattributable(record: InboundMessage | OptOutRequested, region: str) -> str:
+    """Return why nobody can be named for a keyword, as this version reads it under this region."""
+    if not is_location(record.location_id):
+        return "the location is empty or too long"
+    try:
+        to_e164(record.patient_number, region)
+    except NotANumber as problem:
+        return str(problem)
+    return "both are read now: replay it"
 
 
 def _dump(value: bytes) -> Iterator[str]:

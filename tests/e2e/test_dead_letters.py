@@ -190,6 +190,24 @@ def test_show(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     assert lines[-2] == "    " + " ".join(["ff00ff00"] * 8)
 
 
+def test_show_says_why_nobody_can_be_named(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    """Who looks for a STOP's patient is told what is wrong with the number, or that it can be read by now."""
+    codec = Codec(Schemas())
+    for number, why in (
+        ("1202555O145", "location and number: this holds letters"),
+        ("202-555-0143 x12", "location and number: an extension"),
+        ("0000000000", "location and number: this is not a possible phone number"),
+        (PATIENT, "location and number: both are read now: replay it"),
+    ):
+        desk.put("unattributable-opt-out", value=codec.encode(InboundMessage(**inbound("loc-1", number, "STOP"))))
+        _, listed, _ = said(capsys, "list", "--json")
+        _, lines, _ = said(capsys, "show", json.loads(listed[-1])["letter"], "--content")
+        assert lines[-1].startswith(why)
+    desk.put("unattributable-opt-in", value=codec.encode(InboundMessage(**inbound(" ", PATIENT, "START"))))
+    _, lines, _ = said(capsys, "show", "0:4", "--content")
+    assert lines[-1] == "location and number: the location is empty or too long"
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "sentence"),
     [
