@@ -8,13 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from tests.model import classifying, keys, passes, state, transactions
+from tests.model import classifying, keys, passes, skipping, state, transactions
 from tests.model.classifying import OTHER, OURS, Classifying
 from tests.model.explore import Harm, Verdict, explore
 from tests.model.keys import Keys
 from tests.model.passes import Passes
 from tests.model.rules import Rules
 from tests.model.scripts import IN, OUT, Text
+from tests.model.skipping import GAP, UNREADABLE, Skipping
 from tests.model.transactions import Transactions
 from tests.model.view import View
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.model.explore import Model, Outcome
+    from tests.model.skipping import Place
 
 STOP, START, STOP_AGAIN = Text(0, 1, OUT), Text(0, 2, IN), Text(0, 3, OUT)
 OTHERS_STOP = Text(1, 1, OUT)
@@ -122,6 +124,13 @@ def _passes(name: str, *texts: Text, **options: Any) -> Configuration:
     return Configuration(f"passes: {name}", Passes(texts, faults, **options), **search)
 
 
+def _skipping(name: str, *places: Place, **options: Any) -> Configuration:
+    """Return a search of the model of skips."""
+    faults = skipping.Faults(**{f: options.pop(f) for f in skipping.Faults._fields if f in options})
+    search, options = _split(options)
+    return Configuration(f"skips: {name}", Skipping(places, faults, **options), **search)
+
+
 SMALL = [
     _view("STOP; crash, rebalance, loss", STOP, crashes=1, rebalances=1, losses=1, exercises=(*CRASH, *MOVE, *LOSS)),
     _view(
@@ -197,6 +206,16 @@ SMALL = [
     _passes(
         "STOP, START, STOP; rollback", STOP, START, STOP_AGAIN, **ROLLED, exercises=(*ROLLBACK, "passes", "is over")
     ),
+    _skipping(
+        "unreadable, START; loss, moves, mistake",
+        *(UNREADABLE, skipping.START, skipping.STOP_AGAIN),
+        losses=1,
+        moves=2,
+        mistakes=1,
+        exercises=("passes over", "an operator", "flushed", "moves", "somebody"),
+    ),
+    _skipping("STOP, gap, START; two mistakes", skipping.STOP, GAP, skipping.START, losses=1, mistakes=2),
+    _skipping("can finish: unreadable, gap; losses, mistake", UNREADABLE, GAP, losses=2, mistakes=1, liveness=True),
 ]
 
 DEEP = [
@@ -224,6 +243,14 @@ DEEP = [
         "one with another ledger; zombie, crash", 1, 1, zombies=1, crashes=1, ledgers=(OURS, OTHER), **DEEPEST
     ),
     _keys("three losses", *ALL_KINDS, STOP_AGAIN, keys=3, restarts=2, **DEEPEST),
+    _skipping(
+        "STOP, unreadable, gap, START; loss, moves, two mistakes",
+        *(skipping.STOP, UNREADABLE, GAP, skipping.START),
+        losses=1,
+        moves=2,
+        mistakes=2,
+        **DEEPEST,
+    ),
 ]
 
 
@@ -243,7 +270,18 @@ def _without(
     return replace(made, name=f"without {label} ({model})", removed=name)
 
 
+ANSWERS: dict[str, Any] = {"looks_at_changes": False, "expected": Harm.ALLOWED}
+
 REMOVED = [
+    # L1
+    _without("skips_name_digest", _skipping, UNREADABLE, mistakes=1, **ANSWERS),
+    _without("skips_name_ledger", _skipping, UNREADABLE, mistakes=1, **ANSWERS),
+    _without("skips_unreadable_only", _skipping, skipping.STOP, mistakes=1, **ANSWERS),
+    _without("skips_proven_gaps", _skipping, skipping.STOP, mistakes=1, **ANSWERS),
+    _without("skips_need_stand", _skipping, UNREADABLE, moves=1, expected=Harm.LOST),
+    _without("skips_untold_only", _skipping, UNREADABLE, skipping.START, moves=2, losses=1, expected=Harm.LOST),
+    _without("skips_asked_again", _skipping, GAP, liveness=True, expected=Harm.STUCK),
+    _without("skips_kept", _skipping, GAP, losses=1, liveness=True, expected=Harm.STUCK),
     # L2
     _without("continuity", _view, STOP, START, losses=1, expected=Harm.LOST),
     _without("drops_other_epochs", _view, STOP, losses=1, expected=Harm.LOST),

@@ -33,6 +33,16 @@ class Rules:
     takes_at_once: bool = rule("L3", "the outbox and `applied` are read in one atomic step")
     starts_at_published: bool = rule("L3", "publishing begins at `published`, not at the oldest change that waits")
     up_to_last_taken: bool = rule("L3", "where more changes wait the offset is that of the last one taken, plus one")
+    # Skips, by_bucket, records
+    skips_name_digest: bool = rule("L1", "a record is passed over only under a skip that names its digest")
+    skips_name_ledger: bool = rule("L1", "a skip counts only in the ledger whose id it names")
+    skips_unreadable_only: bool = rule("L1", "a record that the rules can read counts, whatever is written of it")
+    skips_proven_gaps: bool = rule("L1", "a gap is passed over only where reading anew finds no record")
+    skips_asked_again: bool = rule("L1", "whoever stands asks for skips again")
+    skips_kept: bool = rule("L1", "a skip counts in every replay")
+    # optout skip
+    skips_need_stand: bool = rule("L1", "a skip is written only of the place at which the bucket stands")
+    skips_untold_only: bool = rule("L1", "a skip is written only of what is not told yet")
     # Publisher._learn, CommittedReader
     asks_when_settled: bool = rule("L3", "`published` is asked with read_committed: nothing may be pending")
     after_doubt: Literal["ask", "taken as aborted", "taken as done"] = rule(
