@@ -20,27 +20,35 @@ from consumer.domain.events import (
     SubscriptionChanged,
 )
 from consumer.domain.keywords import Keywords
+from consumer.domain.skips import Skips
 from consumer.inbound import Inbound, unnamed
 from consumer.intake import Intake, Topics
 from consumer.kafka import topics
 from consumer.kafka.inbox import CommittedReader, Inbox
 from consumer.kafka.offsets import Offsets
+from consumer.kafka.probe import Probe
 from consumer.kafka.producers import LedgerProducer, PlainOutbox, TransactionalOutbox
 from consumer.ops import logs
 from consumer.ops.complaints import Complaints
 from consumer.ops.health import Health, application, listening
 from consumer.ops.losses import Losses
 from consumer.ops.metrics import Metrics
+from consumer.passage import Passage
 from consumer.publisher import Publisher
 from consumer.settings import ConfigurationError
+from consumer.skips import Allowed
 from consumer.suppression.scripts import ViewRefused, ViewUnavailable
 from consumer.suppression.view import View
 from consumer.voucher import Voucher
 
 if TYPE_CHECKING:
     import threading
+    from collections.abc import Sequence
+
+    from structlog.typing import FilteringBoundLogger
 
     from consumer.kafka.cluster import AdminClient
+    from consumer.kafka.inbox import Partition
     from consumer.kafka.producers import Publishing
     from consumer.ledger import Ledger
     from consumer.settings import Settings
@@ -243,6 +251,7 @@ def _apply(  # noqa: PLR0917 - what the root has at hand
             losses=losses,
             log=logs.logger("vouch"),
         )
+        passage = _passage(settings, [Skips(source.topic, source.topic_id)], ops, log)
         applier = Applier(
             view=view,
             ledger=source,
@@ -254,11 +263,13 @@ def _apply(  # noqa: PLR0917 - what the root has at hand
             health=ops.health,
             losses=losses,
             log=log,
+            passage=passage,
         )
         if not applier.await_view(range(settings.buckets), stop):
             return
+        passage.read()  # before the first record
         inbox.subscribe([source.topic], applier)
-        beside = worker.Parts({"publish": publisher.run, "vouch": voucher.run}, stop, log)
+        beside = worker.Parts({"publish": publisher.run, "vouch": voucher.run, "pass": passage.run}, stop, log)
         beside.start()
         try:
             applier.run(inbox, stop)
@@ -273,6 +284,14 @@ def _apply(  # noqa: PLR0917 - what the root has at hand
             raise worker.PartFailed("a part of this stage failed, see above")
 
     return run
+
+
+def _passage(settings: Settings, topics: Sequence[Skips], ops: Ops, log: FilteringBoundLogger) -> Passage:
+    def goes_on(partition: Partition, offset: int, limit: int) -> int:
+        with Probe(deployment.client_config(settings)) as probe:
+            return probe.goes_on(partition, offset, limit)
+
+    return Passage(Allowed(topics, deployment.skip_log(settings)), goes_on, metrics=ops.metrics, log=log)
 
 
 def _look_at_view(view: View, buckets: int) -> None:

@@ -27,11 +27,12 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
-    from consumer.kafka.inbox import Inbox, Message, Partition
+    from consumer.kafka.inbox import Inbox, Partition, Read
     from consumer.ledger import Ledger
     from consumer.ops.health import Health
     from consumer.ops.losses import Losses
     from consumer.ops.metrics import Metrics
+    from consumer.passage import Passage
     from consumer.reading import Part
     from consumer.suppression.answers import Applied, Meta, Server
     from consumer.suppression.view import View
@@ -62,6 +63,7 @@ class Applier:
         health: Health,
         losses: Losses,
         log: FilteringBoundLogger,
+        passage: Passage,
         most_waiting: int = MOST_WAITING,
     ) -> None:
         self._view = view
@@ -73,6 +75,8 @@ class Applier:
         self._metrics = metrics
         self._health = health
         self._losses = losses
+        self._passage = passage
+        self._tried = passage.changes
         self._most_waiting = most_waiting
         self._log = log
         self._complaints = Complaints(log)
@@ -143,10 +147,22 @@ class Applier:
                 asked_at = time.monotonic()
                 self._return([partition for partition, reading in self._reading.items() if reading.away])
                 self._look_at_full()
+                self._look_at_stopped()
             self._look_at_ends(inbox)
             self._hold(inbox)
             self._seek(inbox)
-            self.step(inbox.read(MOST_RECORDS, 0.1).messages)
+            self.step(inbox.read(MOST_RECORDS, 0.1))
+
+    def _look_at_stopped(self) -> None:
+        """Have those that stand try again once something was written that could let them pass."""
+        stopped = [reading for reading in self._reading.values() if reading.stopped]
+        if not stopped:
+            return
+        self._passage.ask()
+        if self._tried != self._passage.changes:
+            self._tried = self._passage.changes
+            for reading in stopped:
+                reading.try_again()
 
     def _hold(self, inbox: Inbox) -> None:
         """Stop fetching what is not to be applied now, and fetch again what is."""
@@ -202,11 +218,11 @@ class Applier:
             if reading.seek:
                 reading.seek = not inbox.seek(partition, reading.position)
 
-    def step(self, messages: Sequence[Message]) -> None:
+    def step(self, read: Read) -> None:
         """Apply what was read, after looking at the buckets that the voucher doubts."""
         try:
             self._look_at_doubted()
-            parts = by_bucket(messages, self._reading, self._ledger, self._log)
+            parts = by_bucket(read, self._reading, self._ledger, self._passage, self._log)
             if parts:
                 self._apply(parts)
             there = [p.number for p, reading in self._reading.items() if not reading.away]
@@ -235,6 +251,8 @@ class Applier:
                 problem = applied.problem or AWAY
                 gone.setdefault(str(problem), (problem, []))[1].append(partition)
             self._catching_up.applied(partition, len(applied.decisions))
+            if part.passed and applied.status is Status.OK:
+                self._passage.passed(PART, partition, part.passed)
             # What was told already is a replay: nothing new, whatever it decides.
             told = max(self._published(partition.number), self._told.get(partition.number, 0))
             counts = Counter(d.decision for d in applied.decisions if d.offset >= told)

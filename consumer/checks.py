@@ -146,6 +146,7 @@ def _kafka_faults(settings: Settings) -> Iterator[str]:
         yield from _said(deployment.inbound_faults(settings, admin))
         yield from _said(_size_faults(settings, admin, known))
         yield from _said(_transaction_faults(settings, admin, known))
+        yield from _said(_kept_faults(settings, admin, known))
     if settings.keyword_ledger_topic in known:
         yield from _said(_ledger_faults(settings, admin))
 
@@ -164,6 +165,19 @@ def _clock_faults(settings: Settings, admin: AdminClient, known: Mapping[str, in
             kind = topics.topic_configs(admin, spec.name).get("message.timestamp.type")
             if kind != "LogAppendTime":
                 yield f"{spec.name} has message.timestamp.type={kind}: {_CLOCKS[spec.role]}"
+
+
+def _kept_faults(settings: Settings, admin: AdminClient, known: Mapping[str, int]) -> Iterator[str]:
+    """Give a sentence for each setting by which the topic of skips could lose one."""
+    if settings.skip_topic not in known:
+        return
+    configs = topics.topic_configs(admin, settings.skip_topic)
+    for key, value in {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}.items():
+        if configs.get(key) != value:
+            yield (
+                f"{settings.skip_topic} has {key}={configs.get(key, '')}: set {value}, or what was skipped stops its "
+                "bucket again after a loss of Redis"
+            )
 
 
 def _ledger_faults(settings: Settings, admin: AdminClient) -> Iterator[str]:

@@ -35,6 +35,8 @@ from consumer.serve.commands import serve
 from consumer.serve.errors import CannotListen
 from consumer.settings import ConfigurationError, load
 from consumer.simulate import Refused, await_read, read_lines, simulate
+from consumer.skipping.commands import skip
+from consumer.skipping.finding import NotSkipped
 from consumer.templates import lint_templates
 
 if TYPE_CHECKING:
@@ -50,6 +52,7 @@ FAILED = (
     EmbeddedError,
     NotOpened,
     NotRebuilt,
+    NotSkipped,
     Refused,
 )
 
@@ -274,6 +277,7 @@ optout.add_command(dead_letters)
 optout.add_command(maintenance)
 optout.add_command(verify)
 optout.add_command(rebuild)
+optout.add_command(skip)
 
 
 @optout.command("redis-acl")

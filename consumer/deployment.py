@@ -12,7 +12,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from consumer.domain.buckets import bucket_prefix, meta_key
-from consumer.domain.events import KeywordRecord
+from consumer.domain.events import KeywordRecord, Skip
+from consumer.domain.skips import Skips
 from consumer.guarding import misunderstood, sentinel_url
 from consumer.kafka import topics, upstream
 from consumer.kafka.cluster import connect, partitions_by_topic
@@ -22,6 +23,7 @@ from consumer.ledger import Ledger, LedgerFault
 from consumer.nodes import BadURL, ask, nodes_at
 from consumer.ops import logs
 from consumer.settings import ConfigurationError
+from consumer.skips import Allowed, SkipLog
 from consumer.suppression.answers import OtherLedger
 from consumer.suppression.scripts import ViewAway, ViewUnavailable
 from consumer.wire import registry
@@ -105,6 +107,7 @@ def topic_specs(settings: Settings) -> list[topics.TopicSpec]:
         "review_requested": settings.review_requested_topic,
         "dead_letter": settings.dead_letter_topic,
         "operator_action": settings.operator_action_topic,
+        "skip": settings.skip_topic,
     }
     return topics.load(schemas_directory() / "topics.yaml", names, {"keyword_ledger": settings.buckets})
 
@@ -178,6 +181,20 @@ def _ledger(settings: Settings, admin: AdminClient, decoding: Codec) -> Ledger:
         decode=lambda value: decoding.decode(KeywordRecord, value),
         confirms=settings.confirmations == "ours",
     )
+
+
+def allowed(settings: Settings, ledger: Ledger) -> Allowed:
+    """Return what operators let pass in the ledger, all of it read. Raises KafkaGone, SchemaSourceUnavailable."""
+    there = settings.skip_topic in partitions_by_topic(admin_client(settings))  # else nobody ever skipped anything
+    found = Allowed([Skips(ledger.topic, ledger.topic_id)], skip_log(settings) if there else None)
+    found.read_all()
+    return found
+
+
+def skip_log(settings: Settings) -> SkipLog:
+    """Return the topic of skips, to be read from its beginning."""
+    decoding = codec(settings)
+    return SkipLog(client_config(settings), settings.skip_topic, lambda value: decoding.decode(Skip, value))
 
 
 def check_topics(settings: Settings, admin: AdminClient) -> None:

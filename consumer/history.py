@@ -18,9 +18,10 @@ from consumer.domain.phone import NotANumber, to_e164
 from consumer.domain.spellings import other_spelling
 from consumer.domain.subscription import Decision, decide
 from consumer.domain.words import at
-from consumer.kafka.inbox import Partition, appended_at
+from consumer.kafka.inbox import Partition
 from consumer.kafka.reader import OpenTransaction, Reader
-from consumer.ledger import LedgerFault, StoppedBucket
+from consumer.ledger import LedgerFault
+from consumer.ledger_records import LedgerRecords
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -74,6 +75,7 @@ def history(settings: Settings, location_id: str, number: str) -> History:
     partition = Partition(ledger.topic, bucket_of(location_id, settings.buckets))
     states: dict[str, Subscription] = {}
     steps: list[Step] = []
+    records = LedgerRecords(ledger, deployment.allowed(settings, ledger), partition)
     with Reader(deployment.client_config(settings), [partition]) as reader:
         first, _ = reader.bounds(partition)
         if first > 0:
@@ -83,17 +85,19 @@ def history(settings: Settings, location_id: str, number: str) -> History:
             )
         try:
             for message in reader.read():
-                offset, value = message.offset(), message.value()
-                assert offset is not None
-                entry = ledger.entry(value, partition.number, offset, appended_at(message))
-                if entry.location_id == location_id and entry.digits in spellings:
-                    decision, state = decide(states.get(entry.digits), entry.action, entry.event_time, entry.keyword)
-                    states[entry.digits] = state
-                    position = ledger.position(partition.number, offset)
-                    steps.append(Step(ledger.decode(value), position, decision, state.version))
-        except (StoppedBucket, OpenTransaction) as problem:
+                entry = records.take(message)
+                if records.stopped:
+                    break
+                if entry is None or entry.location_id != location_id or entry.digits not in spellings:
+                    continue
+                decision, state = decide(states.get(entry.digits), entry.action, entry.event_time, entry.keyword)
+                states[entry.digits] = state
+                position = ledger.position(partition.number, entry.offset)
+                steps.append(Step(ledger.decode(message.value()), position, decision, state.version))
+        except OpenTransaction as problem:
             return History(location_id, patient, tuple(steps), _state(states), str(problem))
-    return History(location_id, patient, tuple(steps), _state(states))
+        records.reach(max(records.end, reader.reached(partition)))  # behind the last record there may be places without
+    return History(location_id, patient, tuple(steps), _state(states), records.stopped)
 
 
 def _recorded(number: str, region: str) -> tuple[str, frozenset[str]]:

@@ -41,13 +41,15 @@ class _Words(click.ParamType[str]):
         return value.strip() or self.fail("it is kept for ever, and says nothing", param, ctx)
 
 
-def accountable(command: Callable[..., int]) -> Callable[..., int]:
+def accountable(*, required: bool = True) -> Callable[[Callable[..., int]], Callable[..., int]]:
     """Give a command the options that say who does it, and why."""
     by = click.option(
         "--by", metavar="NAME", type=_Words(), default=getpass.getuser, help="Who does it; else the account."
     )
-    reason = click.option("--reason", metavar="TEXT", type=_Words(), required=True, help="Why; it is kept for ever.")
-    return reason(by(command))
+    reason = click.option(
+        "--reason", metavar="TEXT", type=_Words(), required=required, help="Why; it is kept for ever."
+    )
+    return lambda command: reason(by(command))
 
 
 def write_down(

@@ -14,13 +14,14 @@ from consumer.kafka.inbox import Partition, appended_at
 from consumer.ledger import StoppedBucket
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from structlog.typing import FilteringBoundLogger
 
     from consumer.domain.bucket import Entry
-    from consumer.kafka.inbox import Message
+    from consumer.kafka.inbox import Read
     from consumer.ledger import Ledger
+    from consumer.passage import Passage
 
 GAP_SECONDS = 10.0
 """Seconds after which a record that does not come is taken to be missing."""
@@ -45,6 +46,10 @@ class Reading:
         """Return whether it is not to be read now."""
         return self.away or self.full or self.stopped is not None
 
+    def try_again(self) -> None:
+        """Read on in front of what stopped it."""
+        self.stopped, self.astray, self.seek = None, None, True
+
     def go_to(self, position: int) -> None:
         """Go on at another offset. What stopped the bucket stops it again when reading gets there."""
         if position != self.position:
@@ -54,47 +59,95 @@ class Reading:
 
 @dataclass(slots=True)
 class Part:
-    """What one read brought for one bucket: records without a gap, from `position` on."""
+    """What one read brought for one bucket: all that stands from `position` to before `end`.
+
+    `passed` are the places among them, each to before an end, that an operator let pass: there are no entries of them.
+    """
 
     position: int
+    end: int = field(init=False)
     entries: list[Entry] = field(default_factory=list)
+    passed: list[tuple[int, int]] = field(default_factory=list)
 
-    @property
-    def end(self) -> int:
-        """Return the offset after the last record."""
-        return self.entries[-1].offset + 1
+    def __post_init__(self) -> None:
+        self.end = self.position
+
+    def add(self, entry: Entry) -> None:
+        """Take the next record in."""
+        self.entries.append(entry)
+        self.end = entry.offset + 1
+
+    def pass_over(self, end: int) -> None:
+        """Go on at this offset without what stands before it."""
+        self.passed.append((self.end, end))
+        self.end = end
 
 
 def by_bucket(
-    messages: Sequence[Message], readings: Mapping[Partition, Reading], ledger: Ledger, log: FilteringBoundLogger
+    read: Read, readings: Mapping[Partition, Reading], ledger: Ledger, passage: Passage, log: FilteringBoundLogger
 ) -> dict[Partition, Part]:
     """Sort messages into buckets, dropping what is not next there; a bucket whose record cannot be read is stopped.
 
     Raises SchemaSourceUnavailable.
     """
     parts: dict[Partition, Part] = {}
-    for message in messages:
+    for message in read.messages:
         topic, number, offset = message.topic(), message.partition(), message.offset()
         assert topic is not None and number is not None and offset is not None  # noqa: PT018 - an error has none
         partition = Partition(topic, number)
         reading = readings.get(partition)
         if reading is None or reading.stopped or reading.away:
             continue  # away: fetched before the pause, to be read again
-        part = parts.get(partition)
-        if offset != (part.end if part else reading.position):
-            _astray(partition, reading, offset, log, late=part is not None)
+        if not _comes_next(partition, offset, reading, parts, passage, log):
             continue
         reading.astray = None
+        part = parts.get(partition) or Part(offset)
         try:
-            entry = ledger.entry(message.value(), number, offset, appended_at(message))
+            part.add(ledger.entry(message.value(), number, offset, appended_at(message)))
         except StoppedBucket as problem:
-            reading.stopped = str(problem)
-            log.error(reading.stopped, bucket=number, offset=offset)  # noqa: TRY400 - a sentence, no traceback
-            continue
-        if part is None:
-            part = parts[partition] = Part(offset)
-        part.entries.append(entry)
+            if not passage.allowed.record(partition, offset, message.value()):
+                reading.stopped = str(problem)
+                log.error(reading.stopped, bucket=number, offset=offset)  # noqa: TRY400 - a sentence, no traceback
+                continue
+            part.pass_over(offset + 1)
+        else:
+            if passage.allowed.names(partition, offset):
+                log.error("a skip lets nothing pass: the record can be read, and counts", bucket=number, offset=offset)
+        parts[partition] = part
+    for partition, end in read.ends.items():  # behind the last record there may be places without one
+        reading = readings.get(partition)
+        reached = parts.get(partition)
+        if (
+            reading
+            and not reading.stopped
+            and not reading.away
+            and end > (reached.end if reached else reading.position)
+        ):
+            _comes_next(partition, end, reading, parts, passage, log)
     return parts
+
+
+def _comes_next(  # noqa: PLR0917 - what is known of the place
+    partition: Partition,
+    offset: int,
+    reading: Reading,
+    parts: dict[Partition, Part],
+    passage: Passage,
+    log: FilteringBoundLogger,
+) -> bool:
+    """Return whether this offset is the one that comes next, passing over what lies before it where that may be."""
+    part = parts.get(partition)
+    at = part.end if part else reading.position
+    if offset == at:
+        return True
+    if offset > at and (past := passage.past(partition, at)) > at:
+        part = parts[partition] = part or Part(at)
+        part.pass_over(min(past, offset))
+        at = part.end
+        if offset == at:
+            return True
+    _astray(partition, reading, offset, log, late=part is not None)
+    return False
 
 
 def _astray(partition: Partition, reading: Reading, offset: int, log: FilteringBoundLogger, *, late: bool) -> None:
@@ -109,7 +162,8 @@ def _astray(partition: Partition, reading: Reading, offset: int, log: FilteringB
         reading.astray = (reading.position, now)
     if now - reading.astray[1] > GAP_SECONDS:  # it is missing: somebody wrote to the ledger who must not
         reading.stopped = (
-            f"{partition.topic} [{partition.number}] has no record at offset {reading.position} and the next is at "
-            f"{offset}: it was written to in transactions, or compacted; see docs/ARCHITECTURE.md, L1"
+            f"{partition.topic} [{partition.number}] has no record at offset {reading.position}, and goes on at "
+            f"{offset}: it was written to in transactions, or compacted; see `a place without a record` in "
+            "docs/FAILURES.md"
         )
         log.error(reading.stopped, bucket=partition.number, offset=offset)

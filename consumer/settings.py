@@ -115,6 +115,7 @@ class Settings(BaseSettings):
     operator_action_topic: str = Field(
         "sms.operator-action", description="Topic of what operators did: maintenance windows, rebuilds."
     )
+    skip_topic: str = Field("sms.skip", description="Topic of the places that operators had passed over.")
     dead_letters_in_a_row: int | None = Field(
         IN_A_ROW,
         ge=1,

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
+NO_RECORD = "none"
+"""Stands for the digest where there is no record that could have one."""
 CONFIRMATION_WINDOW_MS = 5 * 60 * 1000
 """How long after the STOP its one confirmation counts as covered by it: 47 CFR 64.1200(a)(12)."""
 
@@ -238,6 +240,38 @@ class OperatorAction:
     recorded_at: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skip:
+    """A permission to pass over the places of a partition from `offset` to before `end`, written by an operator.
+
+    `digest` is the SHA-256 of the one record that stands there, in hexadecimal digits, or NO_RECORD where no record can
+    be read. `topic_id` is Kafka's id of the very topic that is meant.
+    """
+
+    topic: str
+    topic_id: str
+    partition: int
+    offset: int
+    end: int
+    digest: str
+    by: str
+    reason: str
+    recorded_at: int
+
+
+def digest_of(value: bytes | None) -> str:
+    """Return the digest by which a skip names a record."""
+    return hashlib.sha256(value or b"").hexdigest()
+
+
 def subscription_key(location_id: str, patient_number: str) -> str:
     """Return the Kafka key of everything that concerns one subscription."""
     return f"{location_id}:{patient_number}"
+
+
+def subscription_of(key: bytes | None) -> tuple[str, str] | None:
+    """Return the location and the number that a Kafka key names; None for one that we would not have written."""
+    location_id, colon, number = (key or b"").decode(errors="replace").rpartition(":")
+    digits = number.removeprefix("+")
+    wanted = colon and number != digits and digits.isascii() and digits.isdigit()
+    return (location_id, number) if wanted and location_id else None

@@ -35,7 +35,7 @@ def maintenance() -> None:
     required=True,
     help=f"When it ends by itself, as in 45m or 1h30m; {in_short(LONGEST)} at most, and to be begun again.",
 )
-@accountable
+@accountable()
 @click.pass_obj
 def begin(settings: Callable[[], Settings], /, *, seconds: int, by: str, reason: str) -> int:
     """Begin a maintenance window. It ends by itself when its time is over, or when the workers are back."""
@@ -48,7 +48,7 @@ def begin(settings: Callable[[], Settings], /, *, seconds: int, by: str, reason:
 
 
 @maintenance.command("end")
-@accountable
+@accountable()
 @click.pass_obj
 def end(settings: Callable[[], Settings], /, *, by: str, reason: str) -> int:
     """End it now: guards accept no more than they do at any other time."""

@@ -36,6 +36,7 @@ class Metrics:
         self._rows = threading.Lock()
         self._classifying()
         self._applying()
+        self._skipping()
         self._publishing()
         self._standing()
 
@@ -84,6 +85,19 @@ class Metrics:
         for kind in set(Loss) - {Loss.REBUILT}:
             self._losses.labels(kind.value)
         self.healed = Counter("optout_losses_healed", "Losses that healed.", registry=self.registry)
+
+    def _skipping(self) -> None:
+        self.passed_over = Counter(
+            "optout_places_passed_over",
+            "Places that nobody can read and that were passed over because an operator wrote so; in replays again.",
+            ["stage"],
+            registry=self.registry,
+        )
+        for stage in ("classify", "apply"):
+            self.passed_over.labels(stage)
+        self.void_skips = Counter(
+            "optout_void_skips", "Records of the topic of skips that allow nothing.", registry=self.registry
+        )
 
     def _publishing(self) -> None:
         self._changes = Counter("optout_changes_published", "Changes told to Kafka.", registry=self.registry)

@@ -89,7 +89,7 @@ def verify(
 
 @click.command("rebuild")
 @_buckets
-@accountable
+@accountable()
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--wait/--no-wait", "wait", default=True, help="Wait until the buckets are vouched for; the default.")
 @click.pass_obj

@@ -26,7 +26,7 @@ from consumer.kafka.cluster import partitions_by_topic
 from consumer.kafka.inbox import Partition, appended_at
 from consumer.kafka.lookup import Lookup
 from consumer.kafka.reader import Reader
-from consumer.ledger import StoppedBucket
+from consumer.ledger_records import LedgerRecords
 from consumer.letter import place_of
 from consumer.recovery.verify import Difference, Kind
 from consumer.wire.codec import Unreadable
@@ -93,22 +93,21 @@ class Origins:
 
     def _opt_ins(self) -> Iterator[OptIn]:
         ledger = deployment.ledger_as_it_is(self._settings)
+        allowed = deployment.allowed(self._settings, ledger)
         for number, bucket in enumerate(self._buckets):
             self._progress(number, len(self._buckets))
             partition = Partition(ledger.topic, bucket)
+            records = LedgerRecords(ledger, allowed, partition)
             with Reader(deployment.client_config(self._settings), [partition]) as reader:
                 for message in reader.read():
-                    offset, value = message.offset(), message.value()
-                    assert offset is not None
-                    appended = appended_at(message)
-                    try:
-                        if ledger.entry(value, bucket, offset, appended).action is Action.OPT_OUT:
-                            continue
-                    except StoppedBucket:  # nothing behind it is in force; the comparison names it
+                    entry = records.take(message)
+                    if records.stopped:  # nothing behind it is in force; the comparison names it
                         break
-                    record = ledger.decode(value)
+                    if entry is None or entry.action is Action.OPT_OUT:
+                        continue
+                    record, appended = ledger.decode(entry.raw), appended_at(message)
                     latest = record.recorded_at if appended is None else appended + CLOCK_SKEW_MS
-                    yield OptIn(bucket, offset, record, min(record.recorded_at, latest))
+                    yield OptIn(bucket, entry.offset, record, min(record.recorded_at, latest))
         self._progress(len(self._buckets), len(self._buckets))
 
     def _looked_up(self, opt_ins: Sequence[OptIn], inbound: _Inbound) -> Iterator[Difference]:

@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from consumer import deployment
@@ -17,9 +18,9 @@ from consumer.domain.event_time import CLOCK_SKEW_MS
 from consumer.domain.events import Action, Status
 from consumer.domain.subscription import Decision, decide
 from consumer.domain.words import printable
-from consumer.kafka.inbox import CommittedReader, Partition, appended_at
+from consumer.kafka.inbox import CommittedReader, Partition
 from consumer.kafka.reader import OpenTransaction, Reader
-from consumer.ledger import StoppedBucket
+from consumer.ledger_records import LedgerRecords
 from consumer.suppression.contents import Reading
 
 if TYPE_CHECKING:
@@ -88,13 +89,16 @@ def compare(
     """
     ledger, config = deployment.ledger_as_it_is(settings), deployment.client_config(settings)
     reading = Reading(deployment.redis_nodes(settings), buckets=settings.buckets)
+    allowed = deployment.allowed(settings, ledger)
     standings = [reading.standing(bucket) for bucket in buckets]
     expected, read = sum(standing.applied for standing in standings if standing), 0
     committed = CommittedReader(config, settings.appliers)
     try:
         for bucket in buckets:
-            with Reader(config, [Partition(ledger.topic, bucket)]) as reader:
-                fold = _Fold(ledger, bucket, reader, lambda done, read=read: progress(read + done, expected))  # type: ignore[misc]
+            partition = Partition(ledger.topic, bucket)
+            with Reader(config, [partition]) as reader:
+                moved = partial(lambda before, done: progress(before + done, expected), read)
+                fold = _Fold(LedgerRecords(ledger, allowed, partition), partition, reader, moved)
                 found = _Comparison(reading, ledger, fold, committed).differences()
             yield from sorted(found, key=lambda difference: list(Kind).index(difference.kind))
             read += fold.end
@@ -105,21 +109,32 @@ def compare(
 class _Fold:
     """What one ledger partition leads to, read as far as it is asked for."""
 
-    def __init__(self, ledger: Ledger, bucket: int, reader: Reader, progress: Callable[[int], None]) -> None:
-        self._ledger = ledger
+    def __init__(
+        self, records: LedgerRecords, partition: Partition, reader: Reader, progress: Callable[[int], None]
+    ) -> None:
+        self._records = records
         self._reader = reader
         self._progress = progress
-        self.partition = Partition(ledger.topic, bucket)
+        self.partition = partition
         self.bounds = reader.bounds(self.partition)
         self._messages = reader.read()
-        self.end = 0
-        self.stopped: str | None = None
-        """A sentence on what nobody can read, or not yet; what is behind it is not in force."""
+        self.held: str | None = None
+        """A sentence on the open transaction that nothing can be read behind."""
         self.states: dict[Subscription, State] = {}
         self.changes: dict[int, tuple[str, bytes]] = {}
         self.touched: set[Subscription] = set()
         self.ahead: dict[Subscription, tuple[int, int]] = {}
         """Offset and time of each subscription's newest opt-in that is later than its writer's own clock said."""
+
+    @property
+    def end(self) -> int:
+        """Return the offset after all that was read."""
+        return self._records.end
+
+    @property
+    def stopped(self) -> str | None:
+        """Return a sentence on what nobody can read, or not yet; what is behind it is not in force."""
+        return self._records.stopped or self.held
 
     def advance(
         self, end: int, *, touched_from: int | None = None, wanted: Callable[[int], bool] | None = None
@@ -132,28 +147,22 @@ class _Fold:
             try:
                 message = next(self._messages, None)
             except OpenTransaction as held:
-                self.stopped = str(held)
-                return
-            offset = self._reader.reached(self.partition) if message is None else message.offset()
-            assert offset is not None
-            if offset != self.end:
-                self.stopped = f"{self.partition.topic} [{self.partition.number}] has no record at offset {self.end}"
+                self.held = str(held)
                 return
             if message is None:
+                if not self._records.reach(max(self.end, self._reader.reached(self.partition))):
+                    return
                 if self._reader.bounds(self.partition)[1] <= self.end:
                     return
                 self._messages = self._reader.read()
                 continue
-            value = message.value()
-            try:
-                entry = self._ledger.entry(value, self.partition.number, offset, appended_at(message))
-            except StoppedBucket as problem:
-                self.stopped = str(problem)
-                return
+            entry = self._records.take(message)
+            if entry is None:
+                continue
+            offset = entry.offset
             key = (entry.location_id, entry.digits)
             decision, state = decide(self.states.get(key), entry.action, entry.event_time, entry.keyword)
             self.states[key] = state
-            self.end = offset + 1
             self._note_date(entry, message)
             if touched_from is not None and offset >= touched_from:
                 self.touched.add(key)

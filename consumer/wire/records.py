@@ -18,6 +18,7 @@ from consumer.domain.events import (
     RequestedOptOut,
     ReviewReason,
     ReviewRequested,
+    Skip,
     Source,
     Status,
     SubscriptionChanged,
@@ -35,6 +36,7 @@ Record = (
     | ConfirmationRequested
     | ReviewRequested
     | OperatorAction
+    | Skip
 )
 R = TypeVar("R", bound=Record)
 Datum = dict[str, Any]
@@ -137,6 +139,7 @@ _BUILDERS: Mapping[type[Any], Callable[[Datum], Record]] = {
     ConfirmationRequested: _confirmation_requested,
     ReviewRequested: _review_requested,
     OperatorAction: _operator_action,
+    Skip: lambda datum: Skip(**datum),
 }
 
 KINDS: tuple[type[Any], ...] = tuple(_BUILDERS)

@@ -10,12 +10,15 @@ from consumer.applier import Applier
 from consumer.changes import Changes
 from consumer.classifier import Classifier
 from consumer.domain.keywords import Keywords
+from consumer.domain.skips import Skips
 from consumer.inbound import Inbound
 from consumer.intake import Intake, Topics
 from consumer.kafka.inbox import CommittedReader, Inbox
 from consumer.kafka.offsets import Offsets, OffsetsUnavailable
 from consumer.kafka.producers import LedgerProducer, TransactionalOutbox
+from consumer.passage import Passage
 from consumer.publisher import Publisher
+from consumer.skips import Allowed
 from consumer.suppression.scripts import ViewUnavailable
 from consumer.suppression.view import View
 from consumer.voucher import Voucher
@@ -26,6 +29,7 @@ from tests.parts.system import TOPICS, Ops, Rounds
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
+    from consumer.kafka.inbox import Partition
     from consumer.ledger import Ledger
     from consumer.wire.codec import Codec
     from tests.machine.servers import Servers
@@ -33,6 +37,11 @@ if TYPE_CHECKING:
 
 CLASSIFIERS = "classify"
 STEPS = ("classify", "commit", "apply", "publish", "vouch")
+
+
+def _nowhere(partition: Partition, offset: int, limit: int) -> int:
+    """Never asked: there are no skips here."""
+    raise AssertionError(partition, offset, limit)
 
 
 class Worker:
@@ -104,6 +113,9 @@ class Worker:
             log=log,
         )
         self.applier = Applier(
+            passage=Passage(
+                Allowed([Skips(ledger.topic, ledger.topic_id)]), _nowhere, metrics=self.ops.metrics, log=log
+            ),
             view=view,
             ledger=ledger,
             published=self.publisher.published,

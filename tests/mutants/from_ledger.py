@@ -28,6 +28,79 @@ STATE = [
     ),
 ]
 
+L1 = [
+    Mutant(
+        "a skip is of a place, whatever stands there",
+        "skips_name_digest",
+        "the digest is not compared",
+        (
+            Edit(
+                "domain/skips.py",
+                "return digest in self._digests.get((number, offset), ())",
+                "return bool(self._digests.get((number, offset)))",
+            ),
+        ),
+    ),
+    Mutant(
+        "a skip is of a name, whichever topic has it",
+        "skips_name_ledger",
+        "the topic's id is not compared",
+        (Edit("domain/skips.py", "if skip.topic_id != self.topic_id:", "if False:"),),
+    ),
+    Mutant(
+        "a readable record can be skipped",
+        "skips_unreadable_only",
+        "it is looked for a skip before the record is read",
+        (
+            Edit(
+                "reading.py",
+                "part.add(ledger.entry(message.value(), number, offset, appended_at(message)))",
+                "(part.pass_over(offset + 1) if passage.allowed.record(partition, offset, message.value())"
+                " else part.add(ledger.entry(message.value(), number, offset, appended_at(message))))",
+            ),
+        ),
+    ),
+    Mutant(
+        "a later record proves a gap",
+        "skips_proven_gaps",
+        "nothing is read anew before places are taken to have no record",
+        (Edit("passage.py", "proven = self._proven.get((partition, position))", "proven = allowed"),),
+    ),
+    Mutant(
+        "who stands stands until a restart",
+        "skips_asked_again",
+        "nobody tries again",
+        (Edit("applier.py", "if self._tried != self._passage.changes:", "if False:"),),
+    ),
+    Mutant(
+        "a skip counts once",
+        "skips_kept",
+        "it is forgotten when it was used",
+        (
+            Edit(
+                "domain/skips.py",
+                "return digest in self._digests.get((number, offset), ())",
+                "return digest in self._digests.pop((number, offset), ())",
+            ),
+        ),
+    ),
+    Mutant(
+        "what was applied can be skipped",
+        "skips_need_stand",
+        "the command does not look where the bucket stands",
+        (
+            Edit("skipping/finding.py", "if meta.applied > places.first:", "if False:"),
+            Edit("skipping/finding.py", "if meta.applied < places.first:", "if False:"),
+        ),
+    ),
+    Mutant(
+        "what was told can be skipped",
+        "skips_untold_only",
+        "the command does not look how far changes were told",
+        (Edit("skipping/commands.py", "if find.told and not told:", "if False:"),),
+    ),
+]
+
 L2 = [
     Mutant(
         "continuity off",

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 MUTANTS: tuple[Mutant, ...] = (
     *from_ledger.STATE,
+    *from_ledger.L1,
     *from_ledger.L2,
     *from_ledger.L3,
     *to_guard.L4,

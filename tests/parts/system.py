@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 import redis
 from confluent_kafka import Consumer, IsolationLevel, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec  # type: ignore[attr-defined]
+from prometheus_client import generate_latest
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from structlog.testing import CapturingLogger
@@ -24,21 +25,25 @@ from consumer.applier import MOST_WAITING, Applier
 from consumer.changes import Changes
 from consumer.classifier import Classifier
 from consumer.domain.buckets import bucket_of
-from consumer.domain.events import InboundMessage, KeywordRecord, Origin, PatientKeyword
+from consumer.domain.events import InboundMessage, KeywordRecord, Origin, PatientKeyword, Skip
 from consumer.domain.keywords import Keywords
+from consumer.domain.skips import Skips
 from consumer.embedded.process import end, spawn
 from consumer.guard import Guard
 from consumer.inbound import Inbound
 from consumer.intake import Intake, Topics
 from consumer.kafka import topics
 from consumer.kafka.inbox import CommittedReader, Inbox
+from consumer.kafka.probe import Probe
 from consumer.kafka.producers import LedgerProducer, TransactionalOutbox
 from consumer.kafka.topics import topic_ids
 from consumer.ledger import Ledger
 from consumer.ops.health import Health
 from consumer.ops.losses import Losses
 from consumer.ops.metrics import Metrics
+from consumer.passage import Passage
 from consumer.publisher import Publisher
+from consumer.skips import Allowed, SkipLog
 from consumer.suppression.view import View
 from consumer.wire.codec import Codec
 from consumer.wire.schemas import Schemas
@@ -54,6 +59,7 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from consumer.domain.bad_records import BadRecords
+    from consumer.kafka.inbox import Partition
     from consumer.kafka.producers import Publishing
 
 TOPICS = {
@@ -65,6 +71,7 @@ TOPICS = {
     "dead": "sms.inbound.dead-letter",
     "requests": "sms.opt-out-requested",
     "actions": "sms.operator-action",
+    "skips": "sms.skip",
 }
 COMMAND = [sys.executable, "-m", "consumer"]
 PATIENCE_S = float(os.environ.get("OPTOUT_TEST_PATIENCE", "30"))
@@ -204,6 +211,7 @@ class System(AbstractContextManager["System"]):
             "OPTOUT_DEAD_LETTER_TOPIC": self.topics["dead"],
             "OPTOUT_OPT_OUT_REQUESTED_TOPIC": self.topics["requests"],
             "OPTOUT_OPERATOR_ACTION_TOPIC": self.topics["actions"],
+            "OPTOUT_SKIP_TOPIC": self.topics["skips"],
         }
         self.admin = AdminClient({"bootstrap.servers": bootstrap}, logger=_silent)
         if len(self.admin.list_topics(timeout=10).brokers) < 3:
@@ -435,6 +443,15 @@ class System(AbstractContextManager["System"]):
             )
         return self._ledger
 
+    def skip_log(self) -> SkipLog:
+        """Return the topic of skips, to be read from its beginning."""
+        return SkipLog(self.client(), self.topics["skips"], lambda value: self.codec.decode(Skip, value))
+
+    def goes_on(self, partition: Partition, offset: int, limit: int) -> int:
+        """Return where a topic can be read on."""
+        with Probe(self.client()) as probe:
+            return probe.goes_on(partition, offset, limit)
+
     def redis(self) -> redis.Redis:
         """Return a client as the worker has it: it tries once."""
         retry = Retry(NoBackoff(), 0)
@@ -538,6 +555,10 @@ class Ops:
         """Return a metric's value, 0 if it was never set."""
         return self.metrics.registry.get_sample_value(name, labels) or 0.0
 
+    def exposed(self) -> str:
+        """Return the metrics as a scraper sees them."""
+        return generate_latest(self.metrics.registry).decode()
+
     def everywhere(self) -> dict[str, Any]:
         """Return what most parts are built with."""
         return {"metrics": self.metrics, "health": self.health, "losses": self.losses}
@@ -556,6 +577,7 @@ class Applying:
         properties: Mapping[str, Any] | None = None,
         most_waiting: int = MOST_WAITING,
         confirms: bool = False,
+        skips: bool = False,
     ) -> None:
         self.logger = CapturingLogger()
         self.ops = Ops(self.logger)
@@ -580,7 +602,15 @@ class Applying:
             **self.ops.everywhere(),
             log=log,
         )
+        self.passage = Passage(
+            Allowed([Skips(system.ledger.topic, system.ledger.topic_id)], system.skip_log() if skips else None),
+            system.goes_on,
+            metrics=self.ops.metrics,
+            log=log,
+        )
+        self.passage.read()
         self.applier = Applier(
+            passage=self.passage,
             view=self.view,
             ledger=system.ledger,
             published=self.publisher.published,

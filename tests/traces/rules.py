@@ -8,6 +8,7 @@ from __future__ import annotations
 VIEW = "tests/integration/test_view.py::"
 APPLIER = "tests/integration/test_applier.py::"
 PUBLISHER = "tests/integration/test_publisher.py::"
+SKIPS = "tests/integration/test_skips.py::"
 VOUCHER = "tests/integration/test_voucher.py::"
 CLASSIFIER = "tests/integration/test_classifier.py::"
 CONFIRMING = "tests/integration/guard/test_guard_confirming.py::"
@@ -15,6 +16,14 @@ GUARD = "tests/integration/guard/test_guard_servers.py::"
 L2, L3, L4, L5, L6, STATE = (f"tests/traces/test_{part}.py::" for part in ("l2", "l3", "l4", "l5", "l6", "state"))
 
 TRACES: dict[str, tuple[str, ...]] = {
+    "skips_name_digest": (SKIPS + "test_wrong_skips_of_an_unreadable_record",),
+    "skips_name_ledger": (SKIPS + "test_wrong_skips_of_an_unreadable_record",),
+    "skips_unreadable_only": (SKIPS + "test_readable_record_counts_whatever_is_written",),
+    "skips_proven_gaps": (SKIPS + "test_what_was_fetched_before_proves_no_gap",),
+    "skips_asked_again": (SKIPS + "test_unreadable_record_is_skipped_without_a_restart",),
+    "skips_kept": (SKIPS + "test_unreadable_record_is_skipped_without_a_restart",),
+    "skips_need_stand": (SKIPS + "test_only_where_the_bucket_stands",),
+    "skips_untold_only": (SKIPS + "test_what_was_told_is_not_skipped_again",),
     "continuity": (
         L2 + "test_bucket_that_was_begun_anew_under_its_owner",
         APPLIER + "test_view_that_fell_back_is_caught_up",

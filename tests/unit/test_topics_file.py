@@ -19,7 +19,7 @@ def by_role(specs: list[TopicSpec]) -> dict[str, TopicSpec]:
     return {spec.role: spec for spec in specs}
 
 
-def test_there_are_eight_topics() -> None:
+def test_there_are_nine_topics() -> None:
     """Each role has one topic by default, and only the dead letters have no schema."""
     specs = load(FILE)
     assert [spec.name for spec in specs] == [
@@ -31,6 +31,7 @@ def test_there_are_eight_topics() -> None:
         "sms.review-requested",
         "sms.inbound.dead-letter",
         "sms.operator-action",
+        "sms.skip",
     ]
     assert [spec.role for spec in specs if spec.schema is None] == ["dead_letter"]
 
@@ -81,6 +82,7 @@ def test_retention_is_in_days() -> None:
         "review_requested": "2592000000",
         "dead_letter": "2592000000",
         "operator_action": "-1",
+        "skip": "-1",
     }
 
 
