@@ -1,8 +1,8 @@
 """Inbound to ledger: poll, classify, produce, commit. It knows nothing of Redis.
 
-An inbound offset is committed only when everything below it is acknowledged in the ledger, each second or so, and the
-commit names that ledger: this is what the appliers' vouching stands on. Records that are written twice, because a crash
-came in between, do no harm.
+An inbound offset is committed only when everything below it is acknowledged (`domain/marks.py`), each second or so, and
+the commit names the ledger: this is what the appliers' vouching stands on. Reading waits for neither. Records that are
+written twice, because a crash came in between, do no harm.
 
 A record that nobody can read is a dead letter, acknowledged like all else before its offset is committed. Where there
 are too many (`domain/bad_records.py`) the classifier stops behind the last one: what it put aside is committed, and
@@ -11,23 +11,23 @@ nothing behind that is touched.
 
 from __future__ import annotations
 
-import math
 import threading
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from consumer.committing import Commits
 from consumer.domain.bad_records import BadRecords
 from consumer.domain.losses import Loss
+from consumer.domain.marks import Marks
+from consumer.inbound import TopicWatch
 from consumer.kafka.errors import KafkaGone
 from consumer.kafka.inbox import Partition
-from consumer.kafka.topics import TopicError
 from consumer.ledger import LedgerFault
 from consumer.letter import UNATTRIBUTABLE, UNATTRIBUTABLE_OPT_IN, DeadLetter
 from consumer.wire.codec import SchemaSourceUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from structlog.typing import FilteringBoundLogger
 
@@ -43,14 +43,13 @@ MOST_MESSAGES = 500
 COMMIT_EVERY = 0.5
 """Half of the voucher's interval: each of its samples is then reached before its next pass. At the whole interval one
 that missed a commit by a moment waited for two passes, and answers grew three seconds old (3.5 s seen, 2.6 s now)."""
-FLUSH_SECONDS = 1.0
+NOTE_EVERY = 0.1
+"""Seconds from one mark to the next: by so much a commit may stay behind what is acknowledged."""
+REPORT_EVERY = 1.0
 MOST_UNACKNOWLEDGED = 20_000
 """Records that Kafka has not acknowledged above which no more is read."""
 FLUSH_ON_REVOKE = 5.0
-ASKED_WITHIN, ASK_AGAIN = 10.0, 0.2
-"""For how many seconds Kafka is asked for the ids, and after how many again, before a classifier gives up."""
-IDENTIFY_EVERY = 10.0
-"""Seconds after which Kafka is asked again whether inbound's topics are the ones that they were."""
+"""Seconds for which partitions that are given up in order wait for what is outstanding."""
 REGISTRY_PATIENCE = 60.0
 NOT_JOINED = "its group has not let it in, or it lost its place there"
 MOST_NAMED = 20
@@ -82,13 +81,13 @@ class Classifier:
         self._limits = limits or BadRecords()
         self._unattributed: list[str] = []
         self._inbound = inbound
-        self._notes: Mapping[str, str] = {}
-        self._identified = -math.inf
+        self._watch = TopicWatch(inbound)
         self._intake = intake
         self._producer = producer
         self._log = log
-        self._positions: dict[Partition, int] = {}
-        self._committed: dict[Partition, int] = {}
+        self._marks: Marks[Partition] = Marks()
+        self._positions = self._marks.positions
+        self._commits = Commits(self._marks)
         self._inbox: Inbox | None = None
         self._paused: set[Partition] = set()
         self._stop = threading.Event()
@@ -99,7 +98,7 @@ class Classifier:
         """Begin at the committed offset; at the first one where nothing was ever committed."""
         assert self._inbox is not None
         starts = {}
-        self._identify()
+        self._watch.identify()
         try:
             for partition, committed in self._inbox.committed(partitions, 10.0).items():
                 start = None if committed is None else self._ours(partition, committed)
@@ -111,42 +110,14 @@ class Classifier:
         self._log.info("inbound partitions received", partitions=len(partitions), owned=len(self._positions))
         return starts
 
-    def _identify(self) -> None:
-        """Learn which topics inbound's are. Raises KafkaGone where one is not the one that it was, or is not there."""
-        deadline = time.monotonic() + ASKED_WITHIN
-        while True:
-            try:
-                notes = self._inbound.notes()
-                break
-            except TopicError as problem:  # leaders may be changing: we were assigned something, so Kafka is there
-                if time.monotonic() > deadline:
-                    raise KafkaGone(str(problem)) from None
-                time.sleep(ASK_AGAIN)
-        self._identified = time.monotonic()
-        self._compare(notes)
-        self._notes = notes
-
-    def _compare_now(self) -> None:
-        with suppress(TopicError):  # away, or deleted: asked again
-            self._compare(self._inbound.notes())
-
-    def _compare(self, notes: Mapping[str, str]) -> None:
-        for topic, note in self._notes.items():
-            if notes[topic] != note:
-                raise KafkaGone(
-                    f"{topic} is another topic than it was: it was deleted and made anew, and what this worker knew of "
-                    "it is void; the next start reads it from its beginning"
-                )
-
     def _ours(self, partition: Partition, committed: Committed) -> int | None:
         """Return the offset to go on at; None for one that was reached in a topic that is not there any more.
 
         Raises LedgerFault where what lies below it was written to another ledger. A commit names the ledger that it
         stands for and the topic it was read from; one without a name was set by hand, and is named with the next.
         """
-        note = self._notes[partition.topic]
-        if committed.note == note:
-            self._committed[partition] = committed.offset
+        if committed.note == self._watch.notes[partition.topic]:
+            self._commits.begin(partition, committed.offset)
         elif self._inbound.is_ours(committed.note):
             self._log.error(
                 "this inbound topic was deleted and made anew: it is read from its beginning",
@@ -166,11 +137,10 @@ class Classifier:
 
     def revoked(self, partitions: Sequence[Partition], *, lost: bool) -> None:
         """Commit what is done, unless somebody else has these partitions already."""
-        if not lost and self._producer.flush(FLUSH_ON_REVOKE):
-            self._commit(partitions)
-        for partition in partitions:
-            self._positions.pop(partition, None)
-            self._committed.pop(partition, None)
+        if not lost:
+            self._finish(partitions)
+        self._marks.leave(partitions)
+        self._commits.leave(partitions)
         self._paused.difference_update(partitions)
         self._log.info("inbound partitions given up", partitions=len(partitions), owned=len(self._positions), lost=lost)
 
@@ -182,19 +152,25 @@ class Classifier:
         try:
             self._go_round(inbox, stop)
         except TooManyDeadLetters:
-            self._finish()
+            self._finish([*self._positions])
+            self._report()
             raise
-        self._finish()
-
-    def _finish(self) -> None:
-        """Commit all that is written."""
-        if self._producer.flush(FLUSH_ON_REVOKE):
-            self._commit(list(self._positions))
+        self._finish([*self._positions])
         self._report()
+
+    def _finish(self, partitions: Collection[Partition]) -> None:
+        """Wait a while for what is outstanding, and commit the newest mark that is done: never the positions."""
+        assert self._inbox is not None
+        self._marks.note()
+        try:
+            self._producer.flush(FLUSH_ON_REVOKE)
+        finally:
+            self._marks.note()
+            self._commits.finish(self._inbox, self._watch.notes, partitions)
 
     def _go_round(self, inbox: Inbox, stop: threading.Event) -> None:
         self._health.trouble(PART, "group", NOT_JOINED)
-        due = time.monotonic()
+        note_at = report_at = time.monotonic()
         busy = False
         while not stop.is_set():
             self._health.beat(PART)
@@ -203,13 +179,19 @@ class Classifier:
             try:
                 read = inbox.read_batch(MOST_MESSAGES, 0.01) if busy else inbox.read(MOST_MESSAGES, 0.1)
             except KafkaGone:
-                self._compare_now()  # says it better, where that is the reason
+                self._watch.look_now()  # says it better, where that is the reason
                 raise
             busy = bool(read.messages)
             self.step(read)
-            if time.monotonic() >= due:
-                self.commit()
-                due = time.monotonic() + COMMIT_EVERY
+            now = time.monotonic()
+            if now >= note_at:
+                self._marks.note()
+                if now - self._commits.sent_at >= COMMIT_EVERY:
+                    self.commit()
+                note_at = now + NOTE_EVERY
+            if now >= report_at:
+                self._report()
+                report_at = now + REPORT_EVERY
 
     def _hold_back(self, inbox: Inbox) -> None:
         """Read no more while Kafka does not acknowledge; the group keeps us, for we go on polling."""
@@ -236,7 +218,7 @@ class Classifier:
                 return
             self._limits.read += 1
             for record in records:
-                self._producer.write(record)
+                self._producer.write(record, self._marks.made().acknowledged)
             self._positions[partition] = offset + 1
             if records and isinstance(records[0], DeadLetter):
                 self._put_aside(records[0])
@@ -271,30 +253,20 @@ class Classifier:
                     return None
 
     def commit(self) -> None:
-        """Commit how far everything is acknowledged, if that moved. Raises KafkaGone for an inbound that is another."""
-        if time.monotonic() - self._identified > IDENTIFY_EVERY:
-            self._identified = time.monotonic()
-            self._compare_now()
-        moved = [p for p, offset in self._positions.items() if self._committed.get(p) != offset]
-        done = not moved or (self._producer.flush(FLUSH_SECONDS) and self._commit(moved))
-        self._health.tell(
-            PART, "kafka", None if done else "Kafka does not acknowledge what is written, or takes no commit"
-        )
+        """Note how far it is read, and commit how far it is done. Raises KafkaGone for an inbound that is another."""
         assert self._inbox is not None
-        self._health.tell(PART, "group", None if self._inbox.joined else NOT_JOINED)
+        self._watch.look()
         self._metrics.unacknowledged.set(self._producer.waiting())
-        self._report()
-
-    def _commit(self, partitions: Sequence[Partition]) -> bool:
-        assert self._inbox is not None
-        offsets = {p: self._positions[p] for p in partitions if p in self._positions}
-        offsets = {p: offset for p, offset in offsets.items() if self._committed.get(p) != offset}
-        done = self._inbox.commit(offsets, self._notes)
-        if done:
-            self._committed.update(offsets)
-        return done
+        self._marks.note()
+        self._commits.send(self._inbox, self._watch.notes)
 
     def _report(self) -> None:
+        assert self._inbox is not None
+        stuck = self._commits.stuck()
+        self._health.tell(
+            PART, "kafka", "Kafka does not acknowledge what is written, or takes no commit" if stuck else None
+        )
+        self._health.tell(PART, "group", None if self._inbox.joined else NOT_JOINED)
         counts = self._intake.counts
         self._metrics.count_intake(counts)
         if counts.keys() - {"inbound"}:

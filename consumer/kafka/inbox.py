@@ -119,6 +119,8 @@ class Inbox:
         self._leaving = False
         self._free = threading.Event()
         self._free.set()
+        self._committing: Callable[[frozenset[Partition]], None] | None = None
+        self._raised: Exception | None = None
         self.joined = False
         """Whether the group has us in: not before the first assignment, and not from a lost one to the next."""
         self.token = NO_TOKEN
@@ -128,6 +130,7 @@ class Inbox:
                 **without(config, PRODUCERS_ONLY),
                 "enable.auto.commit": False,
                 "enable.auto.offset.store": False,
+                "on_commit": self._kept(self._committed),
                 "auto.offset.reset": "error",
                 "enable.partition.eof": True,
                 "isolation.level": "read_committed",
@@ -139,7 +142,31 @@ class Inbox:
     def subscribe(self, topics: Sequence[str], listener: Listener) -> None:
         """Join the group for these topics."""
         self._listener = listener
-        self._consumer.subscribe(list(topics), on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost)
+        self._consumer.subscribe(
+            list(topics),
+            on_assign=self._kept(self._assigned),
+            on_revoke=self._kept(self._revoked),
+            on_lost=self._kept(self._lost),
+        )
+
+    def _kept(self, callback: Callable[..., None]) -> Callable[..., None]:
+        """Return a callback that raises nothing into the client: it would be lost there, or come out as a SystemError.
+
+        The call of ours that it was called from raises it instead.
+        """
+
+        def call(*arguments: Any) -> None:
+            try:
+                callback(*arguments)
+            except Exception as problem:  # noqa: BLE001 - raised again by `_raise`
+                self._raised = self._raised or problem
+
+        return call
+
+    def _raise(self) -> None:
+        raised, self._raised = self._raised, None
+        if raised is not None:
+            raise raised
 
     def _assigned(self, consumer: Consumer, received: list[TopicPartition]) -> None:
         partitions = [Partition(p.topic, p.partition) for p in received]
@@ -189,6 +216,7 @@ class Inbox:
         """Return up to `limit` messages: at once where there are any, after `wait` seconds at most."""
         self._free.wait(GIVE_WAY)
         first = self._consumer.poll(wait)
+        self._raise()
         if first is None:
             return Read()
         return self._sorted([first, *self._consumer.consume(limit - 1, 0)])
@@ -199,6 +227,7 @@ class Inbox:
         return self._sorted(self._consumer.consume(limit, wait))
 
     def _sorted(self, messages: Iterable[Message]) -> Read:
+        self._raise()
         read = Read()
         for message in messages:
             error = message.error()
@@ -295,19 +324,51 @@ class Inbox:
         if not offsets:
             return True
         try:
-            done = self._consumer.commit(
-                offsets=[TopicPartition(p.topic, p.number, at, notes.get(p.topic, "")) for p, at in offsets.items()],
-                asynchronous=False,
-            )
+            done = self._consumer.commit(offsets=_places(offsets, notes), asynchronous=False)
         except KafkaException as problem:
-            if triage(problem) is Triage.FATAL:
-                raise KafkaGone(f"offsets cannot be committed: {sentence(problem)}") from None
-            self._complain(problem)
+            self._not_committed(problem)
             return False
-        failed = [place.error for place in done or [] if place.error is not None]
-        for error in failed:
-            self._complain(error)
-        return not failed
+        return len(self._taken(done or [])) == len(done or [])
+
+    def commit_soon(
+        self, offsets: Mapping[Partition, int], notes: Mapping[str, str], heard: Callable[[frozenset[Partition]], None]
+    ) -> None:
+        """Commit these offsets as `commit` does, and do not wait.
+
+        `heard` is called once, from within a read, with the partitions whose offset Kafka took. Until then no other
+        may be sent: the first could overtake it, for the client sends again what failed.
+        """
+        assert self._committing is None
+        self._committing = heard
+        try:
+            self._consumer.commit(offsets=_places(offsets, notes), asynchronous=True)
+        except KafkaException as problem:
+            self._committing = None
+            self._not_committed(problem)
+            heard(frozenset())
+
+    def _committed(self, error: KafkaError | None, places: list[TopicPartition]) -> None:
+        heard, self._committing = self._committing, None
+        if heard is None:
+            return
+        heard(frozenset() if error is not None else self._taken(places))
+        if error is not None:
+            self._not_committed(error)
+
+    def _taken(self, places: Iterable[TopicPartition]) -> frozenset[Partition]:
+        """Return those that Kafka took the offset of, and complain of the others."""
+        taken = set()
+        for place in places:
+            if place.error is None:
+                taken.add(Partition(place.topic, place.partition))
+            else:
+                self._complain(place.error)
+        return frozenset(taken)
+
+    def _not_committed(self, problem: KafkaException | KafkaError) -> None:
+        if triage(problem) is Triage.FATAL:
+            raise KafkaGone(f"offsets cannot be committed: {sentence(problem)}") from None
+        self._complain(problem)
 
     def _complain(self, problem: KafkaException | KafkaError) -> None:
         self._on_error(name_of(problem), sentence(problem))
@@ -330,6 +391,7 @@ class Inbox:
         """
         self._leaving = True
         self._consumer.close()
+        self._raise()
 
 
 class CommittedReader:
@@ -366,6 +428,10 @@ class CommittedReader:
     def close(self) -> None:
         """Close the client."""
         self._consumer.close()
+
+
+def _places(offsets: Mapping[Partition, int], notes: Mapping[str, str]) -> list[TopicPartition]:
+    return [TopicPartition(p.topic, p.number, offset, notes.get(p.topic, "")) for p, offset in offsets.items()]
 
 
 def _committed(consumer: Consumer, asked: list[TopicPartition], timeout: float) -> dict[Partition, Committed | None]:

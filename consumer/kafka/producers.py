@@ -61,6 +61,10 @@ class NotPublished(Exception):
     """A transaction did not happen, or nobody knows whether it did: learn the committed offsets and begin again."""
 
 
+def _nobody() -> None:
+    """Hear that a record is acknowledged, and do nothing about it."""
+
+
 class LedgerProducer:
     """Idempotent and acknowledged by all replicas in sync; it retries for as long as it takes.
 
@@ -74,7 +78,7 @@ class LedgerProducer:
     ) -> None:
         self._failed: str | None = None
         self._may_be_missing = frozenset(may_be_missing)
-        self._again: list[Outgoing] = []
+        self._again: list[tuple[Outgoing, Callable[[], None]]] = []
         self._tried = 0.0
         self._on_error = on_error
         self._producer = Producer(
@@ -96,15 +100,19 @@ class LedgerProducer:
         else:
             self._on_error(name_of(error), sentence(error))
 
-    def _delivered(self, record: Outgoing, error: KafkaError | None, _message: Message) -> None:
-        if error is not None and not self._is_kept(record, error):
+    def _delivered(
+        self, record: Outgoing, acknowledged: Callable[[], None], error: KafkaError | None, _message: Message
+    ) -> None:
+        if error is None:
+            acknowledged()
+        elif not self._is_kept(record, acknowledged, error):
             self._failed = self._failed or refusal(record.topic, record.source, error)
 
-    def _is_kept(self, record: Outgoing, error: KafkaError | None) -> bool:
+    def _is_kept(self, record: Outgoing, acknowledged: Callable[[], None], error: KafkaError | None) -> bool:
         """Keep a record that is to be written again when its topic is there; False for one that nothing helps."""
         if error is None or error.code() not in MISSING or record.topic not in self._may_be_missing:
             return False
-        self._again.append(record)
+        self._again.append((record, acknowledged))
         self._on_error(
             error.name(), f"what is for {record.topic} waits, for there is no such topic: `optout topics create`"
         )
@@ -114,15 +122,15 @@ class LedgerProducer:
         if self._again and time.monotonic() - self._tried > WRITE_AGAIN:
             self._tried = time.monotonic()
             waiting, self._again = self._again, []
-            for number, record in enumerate(waiting):
+            for number, (record, acknowledged) in enumerate(waiting):
                 try:
-                    self.write(record)
+                    self.write(record, acknowledged)
                 except KafkaGone:  # what is left is not acknowledged: nobody may commit behind it while we end
                     self._again += waiting[number:]
                     raise
 
-    def write(self, record: Outgoing) -> None:
-        """Queue a record; waits while the queue is full."""
+    def write(self, record: Outgoing, acknowledged: Callable[[], None] = _nobody) -> None:
+        """Queue a record; waits while the queue is full. `acknowledged` is called once, from within another call."""
         while True:
             try:
                 self._producer.produce(
@@ -132,13 +140,13 @@ class LedgerProducer:
                     partition=record.partition,
                     timestamp=record.timestamp,
                     headers=list(record.headers),
-                    on_delivery=partial(self._delivered, record),
+                    on_delivery=partial(self._delivered, record, acknowledged),
                 )
             except BufferError:
                 self._producer.poll(0.1)
                 self._check()
             except KafkaException as problem:
-                if self._is_kept(record, error_of(problem)):
+                if self._is_kept(record, acknowledged, error_of(problem)):
                     return
                 raise KafkaGone(refusal(record.topic, record.source, problem)) from None
             else:

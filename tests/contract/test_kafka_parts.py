@@ -296,6 +296,28 @@ class Promises:
         assert asked.classified([zero, one], {topic: "ours"}) == {zero: 3, one: 4}
         closed(first)
 
+    def test_commit_that_nobody_waits_for(self, kit: Kit) -> None:
+        """A commit without waiting is heard of by a read, with what Kafka took; a stranger's is refused there."""
+        topic = kit.topic(2)
+        first = member(kit, topic, **SLOW)
+        kit.until(lambda: first.owned == {0, 1}, first)
+        zero, one = (Partition(topic, number) for number in range(2))
+        heard: list[frozenset[Partition]] = []
+        first.inbox.commit_soon({zero: 3, one: 4}, {topic: "ours"}, heard.append)
+        assert heard == []
+        kit.until(lambda: heard, first)
+        assert heard == [{zero, one}]
+        assert first.inbox.committed([zero, one], 5.0) == {zero: (3, "ours"), one: (4, "ours")}
+        assert first.inbox.commit({zero: 5})
+        assert heard == [{zero, one}]
+        second = member(kit, topic)
+        kit.take_for_dead(first, second)
+        first.inbox.commit_soon({zero: 7}, {}, heard.append)
+        kit.until(lambda: len(heard) == 2, first, second)
+        assert heard[1] == frozenset()
+        assert committed(kit, topic, zero) == 5
+        closed(first, second)
+
     def test_bounds_and_partitions_are_live(self, kit: Kit) -> None:
         """Starts, ends and the list of partitions are those of now; a new partition comes to a member in its turn."""
         topic = kit.topic(1)

@@ -98,7 +98,6 @@ def test_nothing_is_committed_before_it_is_written(
     breakable_kafka: KafkaCluster, topic_prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While the ledger refuses writes no offset passes what it has not taken, and whoever reads it next writes it."""
-    monkeypatch.setattr(module, "FLUSH_SECONDS", 0.3)
     monkeypatch.setattr(module, "FLUSH_ON_REVOKE", 0.3)
     if breakable_kafka.size < 3:
         pytest.skip("a ledger on one broker cannot want more replicas than there are")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
-from consumer.classifier import Classifier
+from consumer.domain.marks import Marks
 from consumer.guard.answer import Rules
 from consumer.publisher import Publisher
 from consumer.voucher import Voucher
@@ -96,9 +96,9 @@ MUTANTS = {
     "commit before acknowledged": Mutant(
         methods=(
             (
-                Classifier,
-                "commit",
-                (("(self._producer.flush(FLUSH_SECONDS) and self._commit(moved))", "self._commit(moved)"),),
+                Marks,
+                "done",
+                ((" and not self._noted[0].outstanding", ""),),
             ),
         )
     ),

@@ -31,6 +31,8 @@ OURS, OTHER = "ours", "other"
 Offsets = tuple[int | None, ...]
 Records = frozenset[tuple[int, int]]
 """Records of inbound: (partition, offset)."""
+Written = frozenset[tuple[int, int, int]]
+"""Records that a classifier wrote: (partition, offset, the mark it was made under), as a place among its marks."""
 
 
 class Committed(NamedTuple):
@@ -48,14 +50,28 @@ class Sample(NamedTuple):
     ends: tuple[int, ...]
 
 
+class Mark(NamedTuple):
+    """Positions that were noted together, and how many records were made under the mark (0 while nobody counts)."""
+
+    positions: tuple[int, ...]
+    made: int = 0
+
+
 class Classifier(NamedTuple):
-    """A running classifier: its positions, what it knows to be committed, and what it wrote that has no answer yet."""
+    """A running classifier: its positions, what it knows to be committed, and what it wrote that has no answer yet.
+
+    `marks` are those that were noted and not committed yet, the oldest first; the place behind them is that of the open
+    one, under which records are made now.
+    """
 
     positions: tuple[int, ...]
     committed: Offsets
     topics: tuple[int, ...]
     """Which one each inbound topic was when it was received."""
-    unacknowledged: Records = frozenset()
+    unacknowledged: Written = frozenset()
+    marks: tuple[Mark, ...] = ()
+    made: int = 0
+    """Records that were made under the open mark (counted only without a rule)."""
     expelled: bool = False
     """Whether the group takes it for dead, and it has not noticed."""
 
@@ -128,6 +144,8 @@ class Classifying:
     late_partitions: int = 0
     """How many of the partitions are created only after the start."""
     most_samples: int = 2
+    most_marks: int = 0
+    """How many marks may wait at once; 0: one is noted and committed in one step, when nothing is outstanding."""
 
     def start(self) -> State:
         count = len(self.inbound)
@@ -165,6 +183,7 @@ class Classifying:
                 continue
             self._read(state, number, classifier, steps)
             self._acknowledge(state, number, classifier, steps)
+            self._note(state, number, classifier, steps)
             self._commit(state, number, classifier, steps)
             self._notice(state, number, classifier, steps)
             self._lose(state, number, classifier, steps)
@@ -215,9 +234,11 @@ class Classifying:
                 continue
             ahead = [offset for offset in range(position, end) if (partition, offset) not in state.unreadable]
             if ahead:
-                written = classifier.unacknowledged | {(partition, ahead[0])}
+                written = classifier.unacknowledged | {(partition, ahead[0], len(classifier.marks))}
                 read = classifier._replace(
-                    positions=_put(classifier.positions, partition, ahead[0] + 1), unacknowledged=written
+                    positions=_put(classifier.positions, partition, ahead[0] + 1),
+                    unacknowledged=written,
+                    made=0 if self.rules.completes_its_mark else classifier.made + 1,
                 )
                 name = f"c{number} writes the record {ahead[0]} of inbound {partition}"
                 steps.append((name, _with(state, number, read)))
@@ -230,23 +251,48 @@ class Classifying:
             acknowledged = classifier._replace(unacknowledged=classifier.unacknowledged - {record})
             after = _with(state, number, acknowledged)
             if self.ledgers[number] == OURS and record[0] != GONE:
-                after = after._replace(ledger=state.ledger | {record})
+                after = after._replace(ledger=state.ledger | {record[:2]})
             name = f"c{number}'s record {record[1]} of inbound {record[0]} is in its ledger"
             steps.append((name, after))
 
+    def _note(self, state: State, number: int, classifier: Classifier, steps: Steps) -> None:
+        """Note the positions, and open another mark: what is made from now on says nothing of these."""
+        last = classifier.marks[-1].positions if classifier.marks else classifier.committed
+        if len(classifier.marks) < self.most_marks and last != classifier.positions:
+            noted = classifier._replace(
+                marks=(*classifier.marks, Mark(classifier.positions, classifier.made)),
+                made=0,
+            )
+            steps.append((f"c{number} notes {classifier.positions}", _with(state, number, noted)))
+
+    def _done(self, classifier: Classifier) -> int | None:
+        """Return the place of the newest mark that is done; None where none is."""
+        outstanding = [mark for _, _, mark in classifier.unacknowledged]
+        made = [*(mark.made for mark in classifier.marks), classifier.made]
+        done = None
+        for place in range(len(classifier.marks)):
+            if not self.rules.completes_its_mark:
+                if len(outstanding) > sum(made[place + 1 :]):
+                    break
+            elif place in outstanding or (self.rules.completes_in_order and any(one < place for one in outstanding)):
+                continue
+            done = place
+        return done
+
     def _commit(self, state: State, number: int, classifier: Classifier, steps: Steps) -> None:
-        if classifier.unacknowledged and self.rules.commits_acknowledged:
-            return
         if classifier.expelled and self.rules.commits_as_member:
             return  # refused: nothing is changed by it
-        mine = [one for one, position in enumerate(classifier.positions) if position != NOT_MINE]
-        moved = {
-            one: classifier.positions[one] for one in mine if classifier.positions[one] != classifier.committed[one]
-        }
-        if moved:
-            known = tuple(moved.get(one, offset) for one, offset in enumerate(classifier.committed))
-            after = _with(state, number, classifier._replace(committed=known))
-            offsets = ", ".join(f"{offset} of inbound {one}" for one, offset in moved.items())
+        done = self._done(classifier)
+        noted, rest = classifier.positions, classifier
+        if done is not None and self.rules.commits_acknowledged:
+            noted, rest = classifier.marks[done].positions, _behind(classifier, done)
+        elif self.rules.commits_acknowledged and (self.most_marks or classifier.unacknowledged):
+            return
+        moved = {one: offset for one, offset in enumerate(noted) if offset not in (NOT_MINE, classifier.committed[one])}
+        known = tuple(moved.get(one, offset) for one, offset in enumerate(classifier.committed))
+        if moved or rest != classifier:
+            after = _with(state, number, rest._replace(committed=known))
+            offsets = ", ".join(f"{offset} of inbound {one}" for one, offset in moved.items()) or "nothing new"
             steps.append((f"c{number} commits {offsets}", self._committed(after, number, moved)))
 
     def _committed(self, state: State, number: int, offsets: dict[int, int]) -> State:
@@ -299,6 +345,8 @@ class Classifying:
         if classifier.expelled:
             nothing = (NOT_MINE,) * len(self.inbound)
             lost = classifier._replace(positions=nothing, committed=(None,) * len(nothing), expelled=False)
+            for partition in range(len(self.inbound)):
+                lost = self._left(lost, partition)
             steps.append((f"c{number} hears that it has lost everything", _with(state, number, lost)))
         elif faults.zombies and number in state.owners:
             fewer = state._replace(faults=faults._replace(zombies=faults.zombies - 1))
@@ -311,17 +359,30 @@ class Classifying:
                     self._give_up(fewer, number, classifier, partition, steps)
 
     def _give_up(self, state: State, number: int, classifier: Classifier, partition: int, steps: Steps) -> None:
-        """Commit what is done if all of it was acknowledged in time, and let the partition go."""
-        position = classifier.positions[partition]
+        """Commit the newest mark that is done, whose positions may be the last ones, and let the partition go."""
         rest = classifier._replace(
             positions=_put(classifier.positions, partition, NOT_MINE),
             committed=_put(classifier.committed, partition, None),
         )
-        given = _with(state, number, rest)._replace(owners=_put(state.owners, partition, NOBODY))
+        given = _with(state, number, self._left(rest, partition))._replace(owners=_put(state.owners, partition, NOBODY))
         steps.append((f"c{number} gives inbound {partition} up without a commit", given))
-        if not classifier.unacknowledged or not self.rules.commits_acknowledged:
+        done = self._done(classifier)
+        if not self.rules.commits_acknowledged or not classifier.unacknowledged:
+            position = classifier.positions[partition]
+        elif done is not None:
+            position = classifier.marks[done].positions[partition]
+        else:
+            return
+        if position != NOT_MINE:
             name = f"c{number} gives inbound {partition} up and commits {position}"
             steps.append((name, self._committed(given, number, {partition: position})))
+
+    def _left(self, classifier: Classifier, partition: int) -> Classifier:
+        """Take a partition that was given up out of every mark. What was made of it stays outstanding."""
+        if not self.rules.leaves_marks:
+            return classifier
+        marks = tuple(mark._replace(positions=_put(mark.positions, partition, NOT_MINE)) for mark in classifier.marks)
+        return classifier._replace(marks=marks)
 
     def _gone(self, state: State, number: int) -> State:
         return self._without_owner(_with(state, number, None), number)
@@ -432,6 +493,12 @@ def _put(values: tuple[int | None, ...], which: int, value: int | None) -> tuple
     return (*values[:which], value, *values[which + 1 :])
 
 
+def _behind(classifier: Classifier, done: int) -> Classifier:
+    """Return what is left when the marks up to this one are committed."""
+    left = frozenset((at, offset, max(0, mark - done - 1)) for at, offset, mark in classifier.unacknowledged)
+    return classifier._replace(marks=classifier.marks[done + 1 :], unacknowledged=left)
+
+
 def _with(state: State, number: int, classifier: Classifier | None) -> State:
     classifiers = (*state.classifiers[:number], classifier, *state.classifiers[number + 1 :])
     return state._replace(classifiers=classifiers)
@@ -454,7 +521,9 @@ def _made_anew(state: State, partition: int) -> State:
     def lost(classifier: Classifier | None) -> Classifier | None:
         if classifier is None:
             return None
-        renamed = frozenset((GONE if at == partition else at, offset) for at, offset in classifier.unacknowledged)
+        renamed = frozenset(
+            (GONE if at == partition else at, offset, mark) for at, offset, mark in classifier.unacknowledged
+        )
         return classifier._replace(unacknowledged=renamed)
 
     voucher = state.voucher

@@ -73,6 +73,9 @@ KEYS_LOST = ("set is lost", "state is lost", "`locations` is lost", "finds damag
 
 FREE: dict[str, Any] = {"in_order": False, "any_time": True}
 """Texts come into the ledger in any order, and vouchers may learn older times too."""
+MARKED: dict[str, Any] = {"most_marks": 2, "most_samples": 1, "ledgers": (OURS,)}
+"""One classifier that notes marks, and commits the newest one that is done; in the other searches it waits for all."""
+TWO_MARKED = MARKED | {"ledgers": (OURS, OURS)}
 MARKER = frozenset({(0, 1)})
 """The second record of inbound 0 is the end of a transaction."""
 LATE_START = (Text(0, 2, OUT), Text(0, 1, IN))
@@ -174,6 +177,9 @@ SMALL = [
     _classifying("crash of the only one", 1, 1, crashes=1, ledgers=(OURS,), exercises=("dies",)),
     _classifying("rebalance", 2, 0, rebalances=1, most_samples=1, exercises=("gives inbound",)),
     _classifying("one with another ledger; crash", 1, 0, crashes=1, ledgers=(OURS, OTHER), exercises=("refuses",)),
+    _classifying("marks", 3, **MARKED, exercises=("notes (1,", "notes (2,")),
+    _classifying("marks; rebalance", 2, rebalances=1, **MARKED, exercises=("notes", "gives inbound")),
+    _classifying("marks; inbound is made anew, rebalance", 1, rebalances=1, recreations=1, **MARKED),
     _classifying("a partition is created", 1, 1, late_partitions=1, most_samples=1, exercises=("is created",)),
     _classifying(
         "can finish: crash, transactional producer", 2, 0, controls=MARKER, crashes=1, most_samples=1, liveness=True
@@ -232,6 +238,9 @@ DEEP = [
     _view("can finish: STOP; crash, rebalance, loss", STOP, crashes=1, rebalances=1, losses=1, liveness=True),
     _both("crash, rebalance, loss", (STOP,), (STOP,), crashes=1, rebalances=1, losses=1, **DEEPEST),
     _both("two changes in one; crash, two rebalances", (STOP, START), (STOP,), crashes=1, rebalances=2, **DEEPEST),
+    _classifying("marks; two rebalances", 2, rebalances=2, **MARKED, **DEEPEST),
+    _classifying("marks; rebalance, zombie", 2, rebalances=1, zombies=1, **TWO_MARKED, **DEEPEST),
+    _classifying("marks in two partitions; rebalance", 2, 1, rebalances=1, **MARKED, **DEEPEST),
     _classifying("crash of either", 1, 1, crashes=1, **DEEPEST),
     _classifying("two open transactions", 1, 1, transactions=2, ledgers=(OURS,), most_samples=1, **DEEPEST),
     _classifying("rebalance in two partitions", 1, 1, rebalances=1, **DEEPEST),
@@ -320,6 +329,10 @@ REMOVED = [
     _without("counts_again", _keys, STOP, keys=1, liveness=True, expected=Harm.STUCK),
     # L5
     _without("commits_acknowledged", _classifying, 1, 0, expected=Harm.ALLOWED),
+    _without("commits_acknowledged", _classifying, 1, **MARKED, variant=", marks", expected=Harm.ALLOWED),
+    _without("completes_its_mark", _classifying, 2, **MARKED, expected=Harm.ALLOWED),
+    _without("completes_in_order", _classifying, 2, **MARKED, expected=Harm.ALLOWED),
+    _without("leaves_marks", _classifying, 1, recreations=1, rebalances=1, **MARKED, expected=Harm.ALLOWED),
     _without("commits_at_takeover", _classifying, 1, 0, liveness=True, expected=Harm.STUCK),
     _without("commits_at_end", _classifying, 2, 0, controls=MARKER, liveness=True, expected=Harm.STUCK),
     _without("resumes_at_committed", _classifying, 2, 0, crashes=1, expected=Harm.ALLOWED),

@@ -63,8 +63,12 @@ class Rules:
     counts_first: bool = rule("L4", "under a new identity a bucket is counted before it is vouched for")
     counts_again: bool = rule("L4", "a bucket is counted again every minute")
     replication_counts: bool = rule("L4", "the identity is the run id and the replication id")
-    # Classifier.commit, LedgerProducer.flush
+    # Marks, LedgerProducer._delivered
     commits_acknowledged: bool = rule("L5", "an inbound offset is committed when all below it is acknowledged")
+    completes_its_mark: bool = rule("L5", "each acknowledgement completes the mark its record was made under, no count")
+    completes_in_order: bool = rule("L5", "a mark is done when it and all earlier ones have nothing outstanding")
+    leaves_marks: bool = rule("L5", "a partition that is given up leaves every mark")
+    # Classifier.commit
     commits_at_takeover: bool = rule("L5", "a classifier commits when it takes a partition over, an empty one too")
     commits_at_end: bool = rule("L5", "a classifier commits the offset of the end-of-partition event")
     # Classifier.assigned, Inbox

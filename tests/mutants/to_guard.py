@@ -93,25 +93,64 @@ L5 = [
     Mutant(
         "committed before it is acknowledged",
         "commits_acknowledged",
-        "a classifier does not wait for the ledger",
-        (Edit("classifier.py", "self._producer.flush(FLUSH_SECONDS)", "True"),),
+        "positions are committed instead of the newest mark that is done",
+        (Edit("domain/marks.py", "return self._done", "return self.positions"),),
+    ),
+    Mutant(
+        "committed before it is acknowledged, in the end",
+        "commits_acknowledged",
+        "who gives partitions up, or ends, commits positions instead of the newest mark that is done",
+        (Edit("committing.py", "self._due(self._marks.done()).items()", "self._due(self._marks.positions).items()"),),
+    ),
+    Mutant(
+        "acknowledgements are counted",
+        "completes_its_mark",
+        "each acknowledgement completes the oldest mark that is not done, whichever its record was made under",
+        (
+            Edit("domain/marks.py", "        return self._open\n", "        return self\n"),
+            Edit(
+                "domain/marks.py",
+                "    def note(self)",
+                "    def acknowledged(self):\n"
+                "        oldest = next(mark for mark in (*self._noted, self._open) if mark.outstanding)\n"
+                "        oldest.outstanding -= 1\n\n"
+                "    def note(self)",
+            ),
+        ),
+        in_ci=True,
+    ),
+    Mutant(
+        "a mark is done before earlier ones",
+        "completes_in_order",
+        "the newest mark that has nothing outstanding itself is committed",
+        (
+            Edit(
+                "domain/marks.py",
+                "        while self._noted and not self._noted[0].outstanding:\n"
+                "            self._done = self._noted.popleft().positions\n",
+                "        for mark in [mark for mark in self._noted if not mark.outstanding]:\n"
+                "            self._noted.remove(mark)\n"
+                "            self._done = mark.positions\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "a mark is kept over a revoke",
+        "leaves_marks",
+        "what was noted under an earlier assignment is committed when it is done",
+        (
+            Edit(
+                "domain/marks.py",
+                "(self.positions, self._last, self._done, *(mark.positions for mark in self._noted))",
+                "(self.positions,)",
+            ),
+        ),
     ),
     Mutant(
         "an empty partition is not committed",
         "commits_at_takeover",
         "a classifier commits only what moved",
-        (
-            Edit(
-                "classifier.py",
-                "in self._positions.items() if self._committed.get(p) != offset]",
-                "in self._positions.items() if self._committed.get(p, 0) != offset]",
-            ),
-            Edit(
-                "classifier.py",
-                "in offsets.items() if self._committed.get(p) != offset}",
-                "in offsets.items() if self._committed.get(p, 0) != offset}",
-            ),
-        ),
+        (Edit("committing.py", "if self._taken.get(p) != offset}", "if self._taken.get(p, 0) != offset}"),),
     ),
     Mutant(
         "the end is not committed",
@@ -151,7 +190,7 @@ L5 = [
         "a commit names no ledger",
         "names_ledger",
         "nobody can tell what it stands for",
-        (Edit("classifier.py", "self._inbox.commit(offsets, self._notes)", "self._inbox.commit(offsets)"),),
+        (Edit("kafka/inbox.py", 'notes.get(p.topic, "")) for', '"") for'),),
     ),
     Mutant(
         "a classifier goes on behind another ledger",
@@ -199,7 +238,7 @@ L5 = [
         "a classifier does not look at its topics",
         "notices_other_topic",
         "it commits offsets that nobody counts, for ever",
-        (Edit("classifier.py", "if notes[topic] != note:", "if False:"),),
+        (Edit("inbound.py", "if found[topic] != self.notes[topic]:", "if False:"),),
     ),
     Mutant(
         "offsets of another topic count",

@@ -11,6 +11,7 @@ PUBLISHER = "tests/integration/test_publisher.py::"
 SKIPS = "tests/integration/test_skips.py::"
 VOUCHER = "tests/integration/test_voucher.py::"
 CLASSIFIER = "tests/integration/test_classifier.py::"
+COMMITTING = "tests/integration/test_committing.py::"
 CONFIRMING = "tests/integration/guard/test_guard_confirming.py::"
 GUARD = "tests/integration/guard/test_guard_servers.py::"
 L2, L3, L4, L5, L6, STATE = (f"tests/traces/test_{part}.py::" for part in ("l2", "l3", "l4", "l5", "l6", "state"))
@@ -63,6 +64,9 @@ TRACES: dict[str, tuple[str, ...]] = {
     "counts_again": (VOUCHER + "test_lost_keys_are_found_by_counting",),
     "replication_counts": (L4 + "test_server_that_was_demoted_and_promoted_again",),
     "commits_acknowledged": (CLASSIFIER + "test_nothing_is_committed_before_it_is_written",),
+    "completes_its_mark": (COMMITTING + "test_acknowledgements_overtake_each_other",),
+    "completes_in_order": (COMMITTING + "test_acknowledgements_overtake_each_other",),
+    "leaves_marks": (COMMITTING + "test_late_acknowledgement_moves_nobody_elses_offset",),
     "commits_at_takeover": (CLASSIFIER + "test_everything_is_committed_when_taken_over",),
     "commits_at_end": (CLASSIFIER + "test_end_behind_transactions_is_reached",),
     "resumes_at_committed": (CLASSIFIER + "test_successor_goes_on_where_the_last_one_committed",),

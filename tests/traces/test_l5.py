@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from consumer import classifier as classifying
+from consumer import inbound
 from consumer import voucher as module
 from consumer.kafka.errors import KafkaGone
 from consumer.ledger import LedgerFault
@@ -102,7 +102,7 @@ def note(bench: Bench) -> str:
     classifier = Classifying(system)
     classifier.until(lambda: system.committed("classify", "inbound") == {0: 2})
     classifier.die()
-    return classifier.classifier._notes[system.topics["inbound"]]
+    return classifier.classifier._watch.notes[system.topics["inbound"]]
 
 
 def made_anew(bench: Bench, note: str) -> int:
@@ -149,7 +149,7 @@ def test_inbound_that_is_made_anew_while_a_pass_begins(bench: Bench, note: str) 
 def test_classifier_whose_inbound_is_made_anew(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """A classifier ends when it finds that its inbound is another topic."""
     system = bench.system
-    monkeypatch.setattr(classifying, "IDENTIFY_EVERY", 0.0)
+    monkeypatch.setattr(inbound, "IDENTIFY_EVERY", 0.0)
     classifier = Classifying(system)
     classifier.until(lambda: system.committed("classify", "inbound") == {0: 0})
     system.make_anew("inbound")

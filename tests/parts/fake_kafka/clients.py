@@ -32,6 +32,8 @@ class Consumer:
     def __init__(self, broker: Broker, config: Mapping[str, Any]) -> None:
         self._broker = broker
         self._group = broker.group(config["group.id"])
+        self._on_commit: Callable[[KafkaError | None, list[TopicPartition]], None] | None = config.get("on_commit")
+        self._answers: list[tuple[KafkaError | None, list[TopicPartition]]] = []
         self._topics: list[str] = []
         self._member: Member | None = None
         self._positions: dict[Place, int] = {}
@@ -78,6 +80,10 @@ class Consumer:
         return next(iter(self.consume(1, timeout)), None)
 
     def consume(self, number: int, timeout: float) -> list[Message]:
+        answers, self._answers = self._answers, []
+        for answer in answers:
+            if self._on_commit is not None:
+                self._on_commit(*answer)
         if self._broker.away:
             return []
         if self._member is not None:
@@ -156,8 +162,17 @@ class Consumer:
         log = self._broker.log(Place(asked.topic, asked.partition))
         return log.start, log.end
 
-    def commit(self, *, offsets: Sequence[TopicPartition], asynchronous: bool) -> list[TopicPartition]:
-        assert not asynchronous
+    def commit(self, *, offsets: Sequence[TopicPartition], asynchronous: bool) -> list[TopicPartition] | None:
+        """Commit; an asynchronous one is heard of with the next read, however it ends."""
+        if not asynchronous:
+            return self._commit(offsets)
+        try:
+            self._answers.append((None, self._commit(offsets)))
+        except KafkaException as problem:
+            self._answers.append((problem.args[0], list(offsets)))
+        return None
+
+    def _commit(self, offsets: Sequence[TopicPartition]) -> list[TopicPartition]:
         self._broker.before("commit")
         if self._broker.away:
             raise failure(KafkaError._TRANSPORT, retriable=True)
@@ -216,6 +231,9 @@ class Producer:
                 on_delivery(None, None)
 
     def poll(self, timeout: float) -> int:
+        """Let arrive what the client's own thread sends meanwhile, unless nothing is acknowledged."""
+        if not self.stuck and not self._broker.away:
+            self.deliver(len(self._queue))
         return 0
 
     def flush(self, timeout: float) -> int:
