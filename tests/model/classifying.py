@@ -346,7 +346,7 @@ class Classifying:
             nothing = (NOT_MINE,) * len(self.inbound)
             lost = classifier._replace(positions=nothing, committed=(None,) * len(nothing), expelled=False)
             for partition in range(len(self.inbound)):
-                lost = self._left(lost, partition)
+                lost = self._without_marks(lost, partition)
             steps.append((f"c{number} hears that it has lost everything", _with(state, number, lost)))
         elif faults.zombies and number in state.owners:
             fewer = state._replace(faults=faults._replace(zombies=faults.zombies - 1))
@@ -364,7 +364,9 @@ class Classifying:
             positions=_put(classifier.positions, partition, NOT_MINE),
             committed=_put(classifier.committed, partition, None),
         )
-        given = _with(state, number, self._left(rest, partition))._replace(owners=_put(state.owners, partition, NOBODY))
+        given = _with(state, number, self._without_marks(rest, partition))._replace(
+            owners=_put(state.owners, partition, NOBODY)
+        )
         steps.append((f"c{number} gives inbound {partition} up without a commit", given))
         done = self._done(classifier)
         if not self.rules.commits_acknowledged or not classifier.unacknowledged:
@@ -377,7 +379,7 @@ class Classifying:
             name = f"c{number} gives inbound {partition} up and commits {position}"
             steps.append((name, self._committed(given, number, {partition: position})))
 
-    def _left(self, classifier: Classifier, partition: int) -> Classifier:
+    def _without_marks(self, classifier: Classifier, partition: int) -> Classifier:
         """Take a partition that was given up out of every mark. What was made of it stays outstanding."""
         if not self.rules.leaves_marks:
             return classifier

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from consumer import inbound
+from consumer import inbound as topics
 from consumer import voucher as module
 from consumer.kafka.errors import KafkaGone
 from consumer.ledger import LedgerFault
@@ -149,7 +149,7 @@ def test_inbound_that_is_made_anew_while_a_pass_begins(bench: Bench, note: str) 
 def test_classifier_whose_inbound_is_made_anew(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """A classifier ends when it finds that its inbound is another topic."""
     system = bench.system
-    monkeypatch.setattr(inbound, "IDENTIFY_EVERY", 0.0)
+    monkeypatch.setattr(topics, "IDENTIFY_EVERY", 0.0)
     classifier = Classifying(system)
     classifier.until(lambda: system.committed("classify", "inbound") == {0: 0})
     system.make_anew("inbound")
