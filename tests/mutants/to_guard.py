@@ -117,7 +117,6 @@ L5 = [
                 "    def note(self)",
             ),
         ),
-        in_ci=True,
     ),
     Mutant(
         "a mark is done before earlier ones",
