@@ -20,6 +20,7 @@ from consumer.domain.event_time import CLOCK_SKEW_MS
 from consumer.domain.events import Action, InboundMessage, KeywordRecord
 from consumer.domain.keywords import Keywords
 from consumer.domain.phone import NotANumber, to_e164
+from consumer.domain.spellings import other_spelling
 from consumer.intake import Intake, Topics
 from consumer.kafka import topics
 from consumer.kafka.cluster import partitions_by_topic
@@ -234,14 +235,14 @@ class _Again:
         return None
 
     def _numbers(self, written: str) -> set[str]:
-        """Return the number that is read there now, and the one that versions before read."""
+        """Return the number that is read there now, the one that versions before read, and their other spellings."""
         found = set()
         with suppress(NotANumber):
             found.add(to_e164(written, self._region))
         with suppress(phonenumbers.NumberParseException):
             number = phonenumbers.parse(written[:64], self._region)
             found.add(phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164))
-        return found
+        return found | {other for other in map(other_spelling, found) if other}
 
 
 class _With:
