@@ -6,6 +6,7 @@ import errno
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from consumer import deployment, worker
@@ -23,7 +24,7 @@ from consumer.domain.keywords import Keywords
 from consumer.domain.skips import Skips
 from consumer.inbound import Inbound, unnamed
 from consumer.intake import Intake, Topics
-from consumer.kafka import topics
+from consumer.kafka import sizes, topics
 from consumer.kafka.inbox import CommittedReader, Inbox
 from consumer.kafka.offsets import Offsets
 from consumer.kafka.probe import Probe
@@ -35,6 +36,7 @@ from consumer.ops.losses import Losses
 from consumer.ops.metrics import Metrics
 from consumer.passage import Passage
 from consumer.publisher import Publisher
+from consumer.putting_aside import PuttingAside
 from consumer.settings import ConfigurationError
 from consumer.skips import Allowed
 from consumer.suppression.scripts import ViewRefused, ViewUnavailable
@@ -49,7 +51,7 @@ if TYPE_CHECKING:
 
     from consumer.kafka.cluster import AdminClient
     from consumer.kafka.inbox import Partition
-    from consumer.kafka.producers import Publishing
+    from consumer.kafka.producers import Outgoing, Publishing
     from consumer.ledger import Ledger
     from consumer.settings import Settings
     from consumer.wire.codec import Codec
@@ -174,10 +176,12 @@ def _classify(settings: Settings, admin: AdminClient, encoding: Codec, source: L
     )
 
     def run(stop: threading.Event) -> None:
+        outputs = (settings.keyword_ledger_topic, settings.review_requested_topic, settings.dead_letter_topic)
         producer = LedgerProducer(
-            deployment.asking_config(settings),
+            sizes.producing(deployment.asking_config(settings), deployment.limits(settings, admin, *outputs)),
             Complaints(log).kafka,
             may_be_missing=(settings.review_requested_topic, settings.dead_letter_topic),
+            on_reduced=partial(_kept_in_part, ops.metrics, log),
         )
         classifier = Classifier(
             intake=intake,
@@ -188,7 +192,9 @@ def _classify(settings: Settings, admin: AdminClient, encoding: Codec, source: L
             log=log,
             limits=BadRecords(settings.dead_letters_in_a_row, settings.dead_letters_share),
         )
-        inbox = Inbox(_consumer_config(settings, settings.classifiers), Complaints(log).kafka)
+        config = _consumer_config(settings, settings.classifiers)
+        holds = deployment.limits(settings, admin, *settings.inbound)
+        inbox = Inbox(sizes.consuming(config, holds), Complaints(log).kafka)
         inbox.subscribe(settings.inbound, classifier)
         try:
             classifier.run(inbox, stop)
@@ -224,12 +230,15 @@ def _apply(  # noqa: PLR0917 - what the root has at hand
     losses = Losses(ops.metrics, logs.logger("losses"))
 
     def run(stop: threading.Event) -> None:
-        inbox = Inbox(READING_LEDGER | _consumer_config(settings, settings.appliers), Complaints(log).kafka)
+        config = READING_LEDGER | _consumer_config(settings, settings.appliers)
+        inbox = Inbox(sizes.consuming(config, deployment.limits(settings, admin, source.topic)), Complaints(log).kafka)
         publisher = Publisher(
             view=view,
             inbox=inbox,
             committed=CommittedReader(deployment.asking_config(settings), settings.appliers),
-            outbox=_publishing(settings, inbox),
+            outbox=PuttingAside(
+                _publishing(settings, admin, inbox), settings.dead_letter_topic, ops.metrics, logs.logger("publish")
+            ),
             render=changes.records,
             ledger=source.topic,
             metrics=ops.metrics,
@@ -304,7 +313,18 @@ def _look_at_view(view: View, buckets: int) -> None:
         return  # away: the applier waits for it, and looks again with every call
 
 
-def _publishing(settings: Settings, inbox: Inbox) -> Publishing:
-    if settings.publish == "transactions":
-        return TransactionalOutbox(deployment.client_config(settings))
-    return PlainOutbox(deployment.client_config(settings), inbox)
+def _publishing(settings: Settings, admin: AdminClient, inbox: Inbox) -> Publishing:
+    outputs = [settings.subscription_changed_topic, settings.dead_letter_topic]
+    if settings.confirmations == "ours":
+        outputs.append(settings.confirmation_requested_topic)
+    config = sizes.producing(deployment.client_config(settings), deployment.limits(settings, admin, *outputs))
+    return TransactionalOutbox(config) if settings.publish == "transactions" else PlainOutbox(config, inbox)
+
+
+def _kept_in_part(metrics: Metrics, log: FilteringBoundLogger, record: Outgoing) -> None:
+    metrics.reduced.inc()
+    log.error(
+        "a record is too large to be kept whole as a dead letter: its beginning is kept, and the whole stands where it "
+        "came from until it is deleted there; a STOP in it is not in force",
+        where=str(record.source),
+    )

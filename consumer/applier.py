@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
-    from consumer.kafka.inbox import Inbox, Partition, Read
+    from consumer.kafka.inbox import Blocked, Inbox, Partition, Read
     from consumer.ledger import Ledger
     from consumer.ops.health import Health
     from consumer.ops.losses import Losses
@@ -151,7 +151,9 @@ class Applier:
             self._look_at_ends(inbox)
             self._hold(inbox)
             self._seek(inbox)
-            self.step(inbox.read(MOST_RECORDS, 0.1))
+            read = inbox.read(MOST_RECORDS, 0.1)
+            self.step(read)
+            self._stop_at(read.blocked)
 
     def _look_at_stopped(self) -> None:
         """Have those that stand try again once something was written that could let them pass."""
@@ -163,6 +165,14 @@ class Applier:
             self._tried = self._passage.changes
             for reading in stopped:
                 reading.try_again()
+
+    def _stop_at(self, blocked: Mapping[Partition, Blocked]) -> None:
+        """Stop in front of what cannot even be unpacked, as in front of a record that cannot be read."""
+        for partition, found in blocked.items():
+            reading = self._reading.get(partition)
+            if reading is not None and reading.stopped is None and reading.position == found.offset:
+                reading.stopped = found.why
+                self._log.error(found.why, bucket=partition.number, offset=found.offset)
 
     def _hold(self, inbox: Inbox) -> None:
         """Stop fetching what is not to be applied now, and fetch again what is."""

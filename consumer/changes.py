@@ -8,6 +8,7 @@ from consumer.domain.confirmation import confirmation_of
 from consumer.domain.events import STATUS_OF, Status, SubscriptionChanged, subscription_key
 from consumer.domain.evidence import LONGEST_WORD, bounded, cut
 from consumer.kafka.producers import Outgoing
+from consumer.letter import Place
 
 if TYPE_CHECKING:
     from consumer.domain.bucket import Waiting
@@ -47,8 +48,9 @@ class Changes:
             origin=bounded(record.origin),
         )
         key = subscription_key(change.location_id, change.patient_number).encode()
-        records = [Outgoing(self._changed, key, self._codec.encode(change))]
+        source = Place(self._ledger.topic, partition.number, waiting.offset)
+        records = [Outgoing(self._changed, key, self._codec.encode(change), source=source)]
         confirmation = confirmation_of(change, record) if self._confirmations else None
         if confirmation and self._confirmations:
-            records.append(Outgoing(self._confirmations, key, self._codec.encode(confirmation)))
+            records.append(Outgoing(self._confirmations, key, self._codec.encode(confirmation), source=source))
         return records

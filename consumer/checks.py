@@ -19,6 +19,7 @@ from consumer.ledger import LedgerFault, check_ledger, check_told
 from consumer.nodes import WrongMode
 from consumer.open_transactions import open_for_long
 from consumer.settings import ConfigurationError, load
+from consumer.size_checks import size_faults
 from consumer.suppression.scripts import ViewAway, ViewRefused, unavailable
 from consumer.suppression.view import View
 
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
     from consumer.suppression.answers import Meta
 
 OLDEST_REDIS = 7
-ROOM_FOR_HEADERS = 4096
-"""Bytes that the headers of a dead letter take at most, and a few to spare."""
 
 
 def check_config() -> list[str]:
@@ -144,7 +143,7 @@ def _kafka_faults(settings: Settings) -> Iterator[str]:
     if settings.ledger_id is None:  # else it is a broker that knows no settings of topics, for trying out
         yield from _said(_clock_faults(settings, admin, known))
         yield from _said(deployment.inbound_faults(settings, admin))
-        yield from _said(_size_faults(settings, admin, known))
+        yield from _said(size_faults(settings, admin, known))
         yield from _said(_transaction_faults(settings, admin, known))
         yield from _said(_kept_faults(settings, admin, known))
     if settings.keyword_ledger_topic in known:
@@ -240,22 +239,3 @@ def _transaction_faults(settings: Settings, admin: AdminClient, known: Mapping[s
         except OffsetsUnavailable as problem:
             raise KafkaGone(f"whether a transaction stays open is not known: {problem}") from None
     yield from (str(OpenTransaction(partition, at)) for partition, at in held.items())
-
-
-def _size_faults(settings: Settings, admin: AdminClient, known: Mapping[str, int]) -> Iterator[str]:
-    """Give a sentence for each topic with records that would not fit, with our headers, into a dead letter."""
-    if settings.dead_letter_topic not in known:
-        return
-    limits = {
-        name: int(topics.topic_configs(admin, name)["max.message.bytes"])
-        for name in (settings.dead_letter_topic, *settings.inbound)
-        if name in known
-    }
-    fits = limits.pop(settings.dead_letter_topic) - ROOM_FOR_HEADERS
-    for name, limit in limits.items():
-        if limit > fits:
-            room = limit + ROOM_FOR_HEADERS
-            yield (
-                f"{name} takes records of {limit} bytes, and {settings.dead_letter_topic} would not take each of them "
-                f"with our headers: set max.message.bytes={room} there, or one that cannot be read stops the worker"
-            )

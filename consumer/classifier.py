@@ -182,6 +182,8 @@ class Classifier:
                 self._watch.look_now()  # says it better, where that is the reason
                 raise
             busy = bool(read.messages)
+            for blocked in read.blocked.values():
+                self._log.error(blocked.why)
             self.step(read)
             now = time.monotonic()
             if now >= note_at:
@@ -256,6 +258,7 @@ class Classifier:
         """Note how far it is read, and commit how far it is done. Raises KafkaGone for an inbound that is another."""
         assert self._inbox is not None
         self._watch.look()
+        self._health.tell(PART, "unreadable", "; ".join(each.why for each in self._inbox.blocked.values()) or None)
         self._metrics.unacknowledged.set(self._producer.waiting())
         self._marks.note()
         self._commits.send(self._inbox, self._watch.notes)

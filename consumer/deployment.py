@@ -15,7 +15,7 @@ from consumer.domain.buckets import bucket_prefix, meta_key
 from consumer.domain.events import KeywordRecord, Skip
 from consumer.domain.skips import Skips
 from consumer.guarding import misunderstood, sentinel_url
-from consumer.kafka import topics, upstream
+from consumer.kafka import sizes, topics, upstream
 from consumer.kafka.cluster import connect, partitions_by_topic
 from consumer.kafka.errors import KafkaGone
 from consumer.kafka.inbox import CommittedReader, Partition
@@ -89,6 +89,14 @@ def asking_config(settings: Settings) -> dict[str, Any]:
     That of transactions keeps the client's own: it must not be longer than a transaction may last.
     """
     return {"socket.timeout.ms": HUNG_MS, **client_config(settings)}
+
+
+def limits(settings: Settings, admin: AdminClient, *names: str) -> dict[str, int]:
+    """Return what each of these topics takes; nothing where a broker knows no settings of topics, for trying out.
+
+    Raises TopicError.
+    """
+    return {} if settings.ledger_id else sizes.limits(admin, names)
 
 
 def admin_client(settings: Settings) -> AdminClient:

@@ -7,7 +7,8 @@ text: it could quote a patient.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, replace
 from operator import methodcaller
 from typing import TYPE_CHECKING, NamedTuple, cast
 
@@ -15,7 +16,7 @@ from consumer.kafka.producers import Outgoing
 from consumer.wire.errors import Reason, Unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from consumer.kafka.inbox import Message
 
@@ -25,7 +26,9 @@ UNATTRIBUTABLE = "unattributable-opt-out"
 """The reason of a dead letter that somebody must look at now: a patient said STOP and nobody knows who, or to whom."""
 UNATTRIBUTABLE_OPT_IN = "unattributable-opt-in"
 OUT_OF_RANGE = "out-of-range"
-REASONS = (UNATTRIBUTABLE, UNATTRIBUTABLE_OPT_IN, OUT_OF_RANGE, *(str(reason) for reason in Reason))
+UNSENDABLE = "unsendable-change"
+"""The reason of a letter that stands for a change which the topic of changes does not take. The change is in force."""
+REASONS = (UNATTRIBUTABLE, UNATTRIBUTABLE_OPT_IN, OUT_OF_RANGE, UNSENDABLE, *(str(reason) for reason in Reason))
 """Every reason there is."""
 
 FIRST_TIME_HEADER = "optout.first-kafka-timestamp"
@@ -38,7 +41,16 @@ REPLAY_OF_HEADER = "optout.replay-of"
 CONNECT_HEADERS = tuple(
     f"__connect.errors.{name}" for name in ("topic", "partition", "offset", "stage", "exception.class.name")
 )
-OURS = frozenset({FIRST_TIME_HEADER, REASON_HEADER, RECORDED_HEADER, REPLAY_OF_HEADER, *CONNECT_HEADERS})
+WHOLE_HEADERS = tuple(f"optout.whole-{name}" for name in ("value-bytes", "value-sha256", "key-bytes", "header-bytes"))
+"""On a letter that holds only the beginning of its record: what the whole one was."""
+OURS = frozenset(
+    {FIRST_TIME_HEADER, REASON_HEADER, RECORDED_HEADER, REPLAY_OF_HEADER, *CONNECT_HEADERS, *WHOLE_HEADERS}
+)
+
+FIRST_BYTES = 4096
+"""Bytes of a value that a letter keeps where its topic does not take all of it."""
+LONGEST_KEY = 1024
+"""Bytes of a key that it keeps then."""
 
 LOST_HEADERS = ("optout.headers-lost", b"a name among them is not UTF-8")
 """Stands for all headers of a record that the client cannot give."""
@@ -46,6 +58,8 @@ LOST_HEADERS = ("optout.headers-lost", b"a name among them is not UTF-8")
 _headers = methodcaller("headers")
 """Where it is called often, the interpreter takes a method's result without looking whether it raised. This looks."""
 
+LONGEST_PLACE = 300
+"""Characters of a place as a header names it: a topic's name has 249 at most."""
 OLDEST_MS = 24 * 60 * 60 * 1000
 """How far behind now the timestamp of a letter may lie. The broker deletes by it: an older one could go at once."""
 NEWEST_MS = 5 * 60 * 1000
@@ -65,10 +79,38 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetter(Outgoing):
-    """A record on its way to the dead letters: why."""
+    """A record on its way to the dead letters: why, and whether all of it."""
 
     reason: str
     source: Place
+    whole: bool = True
+
+    def reduced(self) -> DeadLetter | None:
+        """Return the letter with the beginning of its record, its size and its digest; see Outgoing."""
+        if not self.whole:
+            return None
+        theirs, ours = opened(list(self.headers))
+        value, key = self.value or b"", self.key or b""
+        sizes = (len(value), hashlib.sha256(value).hexdigest(), len(key), _size(theirs))
+        return replace(
+            self,
+            value=None if self.value is None else value[:FIRST_BYTES],
+            key=None if self.key is None else key[:LONGEST_KEY],
+            headers=[*ours, *((name, str(said).encode()) for name, said in zip(WHOLE_HEADERS, sizes, strict=True))],
+            whole=False,
+        )
+
+
+class Whole(NamedTuple):
+    """What a record was of which a letter holds only the beginning: sizes in bytes, and the value's digest."""
+
+    value: int
+    sha256: str
+    key: int
+    headers: int
+
+    def __str__(self) -> str:
+        return f"value {self.value}, key {self.key}, headers {self.headers} bytes; SHA-256 of the value {self.sha256}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +118,8 @@ class Letter:
     """What the headers of a dead letter say of it. Times are in ms since the epoch.
 
     What somebody else wrote into the topic has reason "" and no source. `size` is that of key and value, in bytes;
-    `replay_of` the letter whose replay became this one.
+    `replay_of` the letter whose replay became this one; `whole` what the record was where the letter holds only its
+    beginning.
     """
 
     place: Place
@@ -89,6 +132,7 @@ class Letter:
     recorded_at: int
     first_kafka_timestamp: int
     replay_of: Place | None
+    whole: Whole | None
 
 
 def seal(message: Message, topic: str, reason: str, problem: Exception, now: int) -> DeadLetter:
@@ -99,15 +143,13 @@ def seal(message: Message, topic: str, reason: str, problem: Exception, now: int
     """
     headers, added = opened(headers_of(message))
     source = place_of(message)
-    stage = b"VALUE_CONVERTER" if isinstance(problem, Unreadable) else b"TRANSFORMATION"
+    stage = "VALUE_CONVERTER" if isinstance(problem, Unreadable) else "TRANSFORMATION"
     timestamp = int(message.timestamp()[1])
-    connect = (source.topic, source.partition, source.offset, stage.decode(), type(problem).__name__)
+    replay_of = _replay_of(dict(added))
     block: Headers = [
         (FIRST_TIME_HEADER, str(kafka_time(message)).encode()),
-        (REASON_HEADER, reason.encode()),
-        (RECORDED_HEADER, str(now).encode()),
-        *((name, str(value).encode()) for name, value in zip(CONNECT_HEADERS, connect, strict=True)),
-        *((name, value) for name, value in added if name == REPLAY_OF_HEADER),
+        *_why(reason, source, stage, type(problem).__name__, now),
+        *([(REPLAY_OF_HEADER, _as_header(replay_of))] if replay_of else []),
     ]
     return DeadLetter(
         topic,
@@ -118,6 +160,24 @@ def seal(message: Message, topic: str, reason: str, problem: Exception, now: int
         reason=reason,
         source=source,
     )
+
+
+def unsendable(topic: str, source: Place, line: bytes, problem: str, now: int) -> DeadLetter:
+    """Return the letter that stands for a change: the beginning of its line in the ledger, and where that is whole."""
+    why = _why(UNSENDABLE, source, "KAFKA_PRODUCE", problem, now)
+    headers: Headers = [(FIRST_TIME_HEADER, b"-1"), *why]
+    letter = DeadLetter(topic, None, line, headers=headers, reason=UNSENDABLE, source=source).reduced()
+    assert letter is not None  # it was whole
+    return letter
+
+
+def _why(reason: str, source: Place, stage: str, problem: str, now: int) -> Headers:
+    connect = (*source, stage, problem)
+    return [
+        (REASON_HEADER, reason.encode()),
+        (RECORDED_HEADER, str(now).encode()),
+        *((name, str(value).encode()) for name, value in zip(CONNECT_HEADERS, connect, strict=True)),
+    ]
 
 
 def opened(headers: Headers) -> tuple[Headers, Headers]:
@@ -136,9 +196,11 @@ def replayed(message: Message) -> Headers:
     headers, _ = opened(headers_of(message))
     letter = read(message)
     known = [at for at in (letter.first_kafka_timestamp, letter.recorded_at) if at >= 0]
-    place = letter.place
-    of = f"{place.topic}:{place.partition}:{place.offset}"
-    return [*headers, (FIRST_TIME_HEADER, str(min(known, default=-1)).encode()), (REPLAY_OF_HEADER, of.encode())]
+    return [
+        *headers,
+        (FIRST_TIME_HEADER, str(min(known, default=-1)).encode()),
+        (REPLAY_OF_HEADER, _as_header(letter.place)),
+    ]
 
 
 def read(message: Message) -> Letter:
@@ -157,7 +219,8 @@ def read(message: Message) -> Letter:
         exception=exception,
         recorded_at=timestamp if recorded_at is None else recorded_at,
         first_kafka_timestamp=_first(said.get(FIRST_TIME_HEADER)),
-        replay_of=_place(*_text(said.get(REPLAY_OF_HEADER)).rsplit(":", 2)),
+        replay_of=_replay_of(said),
+        whole=_whole(*(_text(said.get(name)) for name in WHOLE_HEADERS)),
     )
 
 
@@ -199,6 +262,27 @@ def _place(*parts: str) -> Place | None:
         return None
     topic, partition, offset = parts[0], _number(parts[1]), _number(parts[2])
     return None if not topic or partition is None or offset is None else Place(topic, partition, offset)
+
+
+def _replay_of(said: Mapping[str, str | bytes | None]) -> Place | None:
+    """Return the letter that a header names, and None for anything else: somebody else may have written it."""
+    named = _text(said.get(REPLAY_OF_HEADER))
+    return _place(*named.rsplit(":", 2)) if len(named) <= LONGEST_PLACE else None
+
+
+def _as_header(place: Place) -> bytes:
+    return f"{place.topic}:{place.partition}:{place.offset}".encode()
+
+
+def _whole(value: str, sha256: str, key: str, headers: str) -> Whole | None:
+    sizes = [_number(size) for size in (value, key, headers)]
+    if None in sizes or not sha256:
+        return None
+    return Whole(sizes[0] or 0, sha256, sizes[1] or 0, sizes[2] or 0)
+
+
+def _size(headers: Headers) -> int:
+    return sum(len(name.encode("utf-8", "surrogatepass")) + len(as_bytes(value) or b"") for name, value in headers)
 
 
 def _text(value: str | bytes | None) -> str:

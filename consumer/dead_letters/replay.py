@@ -46,6 +46,13 @@ def why_not(found: Letter, settings: Settings, topics: Collection[str]) -> str |
     """Return why a letter cannot go back to where it came from, None where it can."""
     if found.source is None:
         return "no header says where from"
+    if found.reason == letter.UNSENDABLE:
+        return "it stands for a change, which is in force: tell those who have to know of it"
+    if found.whole is not None:
+        return (
+            "it holds only the beginning of a record that was too large; where that came from it stands whole until "
+            "it is deleted there: read it, and where it is an opt-out, request it (`opt_out_requested` in the contract)"
+        )
     topic = found.source.topic
     if topic not in settings.inbound:
         return f"workers do not read {topic} (see OPTOUT_INBOUND_TOPICS and OPTOUT_OPT_OUT_REQUESTED_TOPIC)"

@@ -38,6 +38,7 @@ def as_dict(found: Letter, again: Place | None) -> dict[str, Any]:
         "stage": found.stage,
         "exception": found.exception,
         "size": found.size,
+        "whole": None if found.whole is None else found.whole._asdict(),
         "replay_of": None if found.replay_of is None else name(found.replay_of),
         "superseded_by": None if again is None else name(again),
     }
@@ -54,7 +55,7 @@ def table(found: Found) -> Iterator[str]:
                 at(each.recorded_at),
                 printable(each.reason) or "(none given)",
                 "(not said)" if each.source is None else printable(str(each.source)),
-                str(each.size),
+                str(each.size) if each.whole is None else f"{each.size} of {each.whole.value + each.whole.key}",
                 "" if again is None else f"came back as {name(again)}",
             )
         )
@@ -76,6 +77,8 @@ def summary(found: Found) -> Iterator[str]:
     if reasons:
         listed = ", ".join(f"{printable(reason) or '(no reason)'} {count}" for reason, count in reasons.most_common())
         yield f"{reasons.total()} {'others' if lost else 'in all'}: {listed}"
+    if in_part := sum(each.whole is not None for each in letters):
+        yield f"{in_part} that hold only the beginning of a record: it was too large for this topic, see `show`"
     if came_back := len(found.letters) - len(letters):
         yield f"{came_back} that came back after a replay: a newer one stands for each"
     if left_out := found.matching - len(found.letters):
@@ -101,6 +104,8 @@ def described(message: Message, codec: Codec | None, requests: str, region: str)
         ("failed in", f"{found.stage} {found.exception}".strip() or "(not said)"),
         ("bytes", ", ".join(size)),
     ]
+    if found.whole is not None:
+        rows.append(("in part, of", str(found.whole)))
     if found.replay_of is not None:
         rows.append(("replay of", name(found.replay_of)))
     yield from _aligned(rows)
@@ -123,6 +128,10 @@ def _headers(message: Message, *, shown: bool) -> Iterator[str]:
 def _content(message: Message, codec: Codec, found: Letter, requests: str, region: str) -> Iterator[str]:
     yield f"key: {_said(message.key())}"
     value = letter.as_bytes(message.value())
+    if found.whole is not None:
+        yield "value: its first bytes:"
+        yield from _indented(_dump(value or b""))
+        return
     of_requests = found.source is not None and found.source.topic == requests
     try:
         record: InboundMessage | OptOutRequested

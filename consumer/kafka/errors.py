@@ -76,6 +76,24 @@ _RETRY = frozenset(
 )
 
 
+_UNREADABLE = frozenset(
+    {
+        KafkaError._BAD_COMPRESSION,  # noqa: SLF001
+        KafkaError._BAD_MSG,  # noqa: SLF001
+        KafkaError._UNDERFLOW,  # noqa: SLF001
+        KafkaError._NOT_IMPLEMENTED,  # noqa: SLF001 - a codec that the client was built without
+        KafkaError.INVALID_MSG,
+        KafkaError.MSG_SIZE_TOO_LARGE,
+    }
+)
+"""What a consumer says of one place of one partition, where it says which: all others can be read."""
+
+
+def is_unreadable(error: KafkaError) -> bool:
+    """Return whether a consumer's error concerns the records at the place that comes with it, and nothing else."""
+    return error.code() in _UNREADABLE and not error.fatal()
+
+
 def error_of(problem: KafkaException | KafkaError) -> KafkaError | None:
     """Return the client's error of an exception; None where it carries none."""
     if isinstance(problem, KafkaError):

@@ -18,7 +18,7 @@ from confluent_kafka import (
 )
 
 from consumer.kafka.cluster import PRODUCERS_ONLY, without
-from consumer.kafka.errors import KafkaGone, Triage, name_of, sentence, triage
+from consumer.kafka.errors import KafkaGone, Triage, is_unreadable, name_of, sentence, triage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -41,7 +41,11 @@ __all__ = [
 
 ASK_AGAIN = 0.1
 """Seconds before a partition without a leader is asked about again."""
+MOST_NAMED = 20
+"""Partitions that one sentence names."""
 NO_NOTES: Mapping[str, str] = {}
+TRY_AGAIN = 30.0
+"""Seconds after which a partition is read again that could not be: each try costs what unpacking a batch costs."""
 GIVE_WAY = 5.0
 """Seconds for which a read lets another thread's commit go first."""
 
@@ -96,23 +100,37 @@ class Listener(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """A partition that cannot be read from an offset on, and why, in a sentence that names both."""
+
+    offset: int
+    why: str
+
+
 @dataclass(slots=True)
 class Read:
-    """What one `read` brought: messages, and the end of each partition whose end was reached."""
+    """What one `read` brought: messages, the end of each partition whose end was reached, and where none goes on."""
 
     messages: list[Message] = field(default_factory=list)
     ends: dict[Partition, int] = field(default_factory=dict)
+    blocked: dict[Partition, Blocked] = field(default_factory=dict)
 
 
 class Inbox:
     """A consumer within a group.
 
     Partitions are assigned at explicit offsets, never at a default. Raises KafkaGone when the client is of no use any
-    more; passing errors are counted to `on_error` and waited out by the client itself.
+    more; passing errors are counted to `on_error` and waited out by the client itself. A partition whose next records
+    cannot be unpacked is left alone and tried again now and then: the others are read.
     """
 
     def __init__(self, config: Mapping[str, Any], on_error: OnError) -> None:
         self._on_error = on_error
+        self._held: set[Partition] = set()
+        self._try_at: dict[Partition, float] = {}
+        self.blocked: dict[Partition, Blocked] = {}
+        """Partitions that cannot be read on, each until something of it is read."""
         self._listener: Listener
         self._owned: set[Partition] = set()
         self._ended: dict[Partition, int] = {}
@@ -191,6 +209,9 @@ class Inbox:
     def _give_up(self, consumer: Consumer, given: list[TopicPartition], *, lost: bool) -> None:
         partitions = [place for p in given if (place := Partition(p.topic, p.partition)) in self._owned]
         self._owned.difference_update(partitions)
+        self._held.difference_update(partitions)
+        for partition in partitions:
+            self._unblocked(partition)
         self.token = NO_TOKEN
         if partitions:
             self._listener.revoked(partitions, lost=lost)
@@ -215,6 +236,7 @@ class Inbox:
     def read(self, limit: int, wait: float) -> Read:
         """Return up to `limit` messages: at once where there are any, after `wait` seconds at most."""
         self._free.wait(GIVE_WAY)
+        self._try_blocked()
         first = self._consumer.poll(wait)
         self._raise()
         if first is None:
@@ -224,6 +246,7 @@ class Inbox:
     def read_batch(self, limit: int, wait: float) -> Read:
         """Return when `limit` messages are there or `wait` seconds are over: cheaper a message under load."""
         self._free.wait(GIVE_WAY)
+        self._try_blocked()
         return self._sorted(self._consumer.consume(limit, wait))
 
     def _sorted(self, messages: Iterable[Message]) -> Read:
@@ -237,17 +260,59 @@ class Inbox:
                 topic, number, offset = message.topic(), message.partition(), message.offset()
                 assert topic is not None and number is not None and offset is not None  # noqa: PT018
                 read.ends[Partition(topic, number)] = self._ended[Partition(topic, number)] = offset
+            elif is_unreadable(error) and message.partition() is not None:
+                self._block(read, message, error)
             elif error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
                 raise KafkaGone(
-                    f"{message.topic()} [{message.partition()}] does not hold the offset to read on at any more "
+                    f"{self._where(message)} does not hold the offset to read on at any more "
                     f"({error.str()}): records were deleted before they were read; see how far the group had come, and "
                     "set its offset by hand if they are given up"
                 )
             elif triage(error) is Triage.FATAL:
-                raise KafkaGone(f"Kafka cannot be read any more: {sentence(error)}")
+                raise KafkaGone(f"{self._where(message)} cannot be read any more: {sentence(error)}")
             else:
                 self._complain(error)
+        if self.blocked:
+            for partition in [*read.ends, *(Partition(m.topic() or "", m.partition() or 0) for m in read.messages)]:
+                if partition not in read.blocked:
+                    self._unblocked(partition)
         return read
+
+    def _where(self, message: Message) -> str:
+        """Return in words which place an error comes from; where it does not say, where reading stands everywhere."""
+        if message.topic() is not None and message.partition() is not None:
+            return f"{message.topic()} [{message.partition()}] at offset {message.offset()}"
+        places = self._consumer.position([TopicPartition(p.topic, p.number) for p in sorted(self._owned)[:MOST_NAMED]])
+        standing = ", ".join(f"{p.topic} [{p.partition}] at {p.offset}" for p in places if p.offset >= 0)
+        return f"Kafka (reading stands in {standing})" if standing else "Kafka"
+
+    def _block(self, read: Read, message: Message, error: KafkaError) -> None:
+        """Leave a partition alone for a while: the client would unpack the same batch twice a second for ever."""
+        topic, number, offset = message.topic(), message.partition(), message.offset()
+        assert topic is not None and number is not None and offset is not None  # noqa: PT018 - asked before
+        partition = Partition(topic, number)
+        if partition not in self._owned or partition in read.blocked:
+            return
+        self._switch(self._consumer.pause, [partition])
+        self._try_at[partition] = time.monotonic() + TRY_AGAIN
+        self.blocked[partition] = read.blocked[partition] = Blocked(
+            offset,
+            f"{topic} [{number}] cannot be read from offset {offset} on ({sentence(error)}): nothing behind it is in "
+            "force; if it is a batch that takes too much room unpacked, OPTOUT_KAFKA_RECEIVE_MESSAGE_MAX_BYTES (at "
+            "most 2147483647) says how much may be taken",
+        )
+
+    def _try_blocked(self) -> None:
+        now = time.monotonic()
+        due = [partition for partition, at in self._try_at.items() if at <= now]
+        for partition in due:
+            del self._try_at[partition]
+        if due:
+            self._switch(self._consumer.resume, set(due) - self._held)
+
+    def _unblocked(self, partition: Partition) -> None:
+        self.blocked.pop(partition, None)
+        self._try_at.pop(partition, None)
 
     def seek(self, partition: Partition, offset: int) -> bool:
         """Go on reading at an offset; False if the client cannot yet (just assigned): try again after a read.
@@ -264,11 +329,15 @@ class Inbox:
 
     def pause(self, partitions: Iterable[Partition]) -> None:
         """Stop fetching these partitions; the group keeps us as long as we go on calling `read`."""
-        self._switch(self._consumer.pause, partitions)
+        held = set(partitions)
+        self._held |= held & self._owned
+        self._switch(self._consumer.pause, held)
 
     def resume(self, partitions: Iterable[Partition]) -> None:
-        """Fetch these partitions again."""
-        self._switch(self._consumer.resume, partitions)
+        """Fetch these partitions again, but for those that cannot be read now."""
+        free = set(partitions)
+        self._held -= free
+        self._switch(self._consumer.resume, free - self._try_at.keys())
 
     def _switch(self, switch: Callable[[list[TopicPartition]], None], partitions: Iterable[Partition]) -> None:
         try:

@@ -38,6 +38,9 @@ WRITE_AGAIN = 1.0
 GRACE = 5.0
 """Seconds after a call's own timeout after which it is taken for one that will not return."""
 
+LARGEST_REQUEST = 16 * 1024 * 1024
+"""Bytes of a record that is sent to a broker to be refused there: a larger one is refused by the client."""
+
 Headers = Sequence[tuple[str, str | bytes | None]]
 
 
@@ -56,6 +59,10 @@ class Outgoing:
     headers: Headers = field(default=(), repr=False)
     source: object = None
 
+    def reduced(self) -> Outgoing | None:
+        """Return what is to be written instead where the topic takes no record of this size; None: nothing else is."""
+        return None
+
 
 class NotPublished(Exception):
     """A transaction did not happen, or nobody knows whether it did: learn the committed offsets and begin again."""
@@ -65,17 +72,46 @@ def _nobody() -> None:
     """Hear that a record is acknowledged, and do nothing about it."""
 
 
+class Refused(NotPublished):
+    """It did not happen, for the broker or the client never takes one of these records. `name` is that of the error."""
+
+    def __init__(self, problem: KafkaException | KafkaError) -> None:
+        super().__init__(sentence(problem))
+        self.name = name_of(problem)
+        error = error_of(problem)
+        self.too_large = error is not None and error.code() in TOO_LARGE
+
+
+REFUSALS = frozenset(
+    {
+        KafkaError.MSG_SIZE_TOO_LARGE,
+        KafkaError.RECORD_LIST_TOO_LARGE,
+        KafkaError.INVALID_RECORD,
+        KafkaError.INVALID_TIMESTAMP,
+    }
+)
+"""What is said of a record that is not taken, today or tomorrow, whatever becomes of the others."""
+TOO_LARGE = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE})
+
+
 class LedgerProducer:
     """Idempotent and acknowledged by all replicas in sync; it retries for as long as it takes.
 
     Not transactional, so that a position in the ledger is a count of records. Raises KafkaGone when it is of no use
     any more: what was not acknowledged is read and written again after a restart. What is for a topic of
-    `may_be_missing` waits where somebody deleted that one: the others' records are not to wait with it.
+    `may_be_missing` waits where somebody deleted that one: the others' records are not to wait with it. Of a record
+    that its topic does not take as a whole, `on_reduced` hears, and what it has to give instead is written.
     """
 
     def __init__(
-        self, config: Mapping[str, Any], on_error: OnError, *, may_be_missing: Collection[str] = frozenset()
+        self,
+        config: Mapping[str, Any],
+        on_error: OnError,
+        *,
+        may_be_missing: Collection[str] = frozenset(),
+        on_reduced: Callable[[Outgoing], None] = lambda _record: None,
     ) -> None:
+        self._on_reduced = on_reduced
         self._failed: str | None = None
         self._may_be_missing = frozenset(may_be_missing)
         self._again: list[tuple[Outgoing, Callable[[], None]]] = []
@@ -87,7 +123,8 @@ class LedgerProducer:
                 "enable.idempotence": True,
                 "acks": "all",
                 "message.timeout.ms": 0,  # never give up on a keyword
-                "message.max.bytes": 16 * 1024 * 1024,  # a dead letter is as large as what came in
+                # A dead letter is as large as what came in: the topic decides, not the client.
+                "message.max.bytes": max(LARGEST_REQUEST, int(config.get("message.max.bytes", 0))),
                 "linger.ms": 5,
                 "partitioner": "murmur2_random",  # keys land where a Java client puts them
                 "error_cb": self._error,
@@ -110,6 +147,10 @@ class LedgerProducer:
 
     def _is_kept(self, record: Outgoing, acknowledged: Callable[[], None], error: KafkaError | None) -> bool:
         """Keep a record that is to be written again when its topic is there; False for one that nothing helps."""
+        if error is not None and error.code() in TOO_LARGE and (less := record.reduced()) is not None:
+            self._again.append((less, acknowledged))
+            self._on_reduced(less)
+            return True
         if error is None or error.code() not in MISSING or record.topic not in self._may_be_missing:
             return False
         self._again.append((record, acknowledged))
@@ -295,21 +336,27 @@ class TransactionalOutbox:
         Where the client can abort, it does. Else it is thrown away; its successor, under the same transactional id,
         ends what is pending, and the committed offsets say how.
         """
-        producer = self._producer
-        assert producer is not None
         error = None if problem is None else error_of(problem)
+        if problem is not None and error is not None and error.code() in REFUSALS and not error.fatal():
+            self._give_up()
+            raise Refused(problem) from None
         is_missing = error is not None and error.code() in MISSING and not error.fatal()
         verdict = Triage.ABORT if problem is None or is_missing else triage(problem)
         if verdict in (Triage.ABORT, Triage.REJOIN):
-            try:
-                producer.abort_transaction(self._timeout)
-            except KafkaException:
-                self._producer = None
+            self._give_up()
         elif verdict is Triage.RETRY or (error is not None and error.fatal()):
             self._producer = None
         else:
             raise KafkaGone(f"changes cannot be published: {why}") from None
         raise NotPublished(why) from None
+
+    def _give_up(self) -> None:
+        """Abort; where that fails, the next producer ends what is pending before anything else is asked or written."""
+        assert self._producer is not None
+        try:
+            self._producer.abort_transaction(self._timeout)
+        except KafkaException:
+            self._producer = None
 
     def close(self) -> None:
         """Give up a transaction that is open; the broker would otherwise hold it until it times out."""
@@ -340,6 +387,11 @@ def _passing(problem: KafkaException) -> bool:
     """
     error = error_of(problem)
     return error is not None and error.code() in (KafkaError._FENCED, KafkaError._TIMED_OUT)  # noqa: SLF001
+
+
+def _not_published(problem: KafkaException | KafkaError) -> NotPublished:
+    error = error_of(problem)
+    return Refused(problem) if error is not None and error.code() in REFUSALS else NotPublished(sentence(problem))
 
 
 class PlainOutbox:
@@ -377,7 +429,7 @@ class PlainOutbox:
                 _produce(self._producer, record, self._delivered)
         except KafkaException as problem:
             self._producer.purge()
-            raise NotPublished(sentence(problem)) from None
+            raise _not_published(problem) from None
         if self._producer.flush(self._timeout):
             self._producer.purge()
             raise NotPublished("records were not acknowledged in time")
@@ -387,7 +439,7 @@ class PlainOutbox:
 
     def _raise_failure(self) -> None:
         if self._failed is not None:
-            raise NotPublished(sentence(self._failed))
+            raise _not_published(self._failed)
 
     def close(self) -> None:
         """Leave nothing in the queue."""

@@ -122,7 +122,8 @@ class Reader:
         error = message.error()
         if error is not None and error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 - the client's own codes
             if triage(error) is Triage.FATAL:
-                raise KafkaGone(f"{topic} cannot be read: {sentence(error)}")
+                place = topic if number is None else f"{topic} [{number}] at offset {offset}"
+                raise KafkaGone(f"{place} cannot be read: {sentence(error)}")
             return False
         assert topic is not None and number is not None and offset is not None  # noqa: PT018 - these have all three
         self._reached[Partition(topic, number)] = offset + (error is None)

@@ -53,6 +53,11 @@ class Metrics:
         )
         for reason in REASONS_KNOWN:
             self._dead_letters.labels(reason)
+        self.reduced = Counter(
+            "optout_dead_letters_in_part",
+            "Dead letters that hold only the beginning of a record, for it was too large.",
+            registry=self.registry,
+        )
         self.unacknowledged = Gauge(
             "optout_unacknowledged_records",
             "Records written by the classifier that Kafka has not acknowledged.",
@@ -101,6 +106,11 @@ class Metrics:
 
     def _publishing(self) -> None:
         self._changes = Counter("optout_changes_published", "Changes told to Kafka.", registry=self.registry)
+        self.put_aside = Counter(
+            "optout_changes_put_aside",
+            "Changes that no topic takes: in force, and told to nobody but by a dead letter.",
+            registry=self.registry,
+        )
         self._transactions = Histogram(
             "optout_publish_seconds",
             "Transactions, or where there are none writes with their offsets, by how they ended.",

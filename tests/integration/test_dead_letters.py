@@ -15,7 +15,6 @@ from consumer import letter
 from consumer.classifier import TooManyDeadLetters
 from consumer.domain.bad_records import BadRecords
 from consumer.embedded.kafka_mock import library_path
-from consumer.kafka.errors import KafkaGone
 from tests.parts import oracle
 from tests.parts.kafka import Kafka
 from tests.parts.system import Classifying, System, inbound
@@ -132,29 +131,6 @@ def test_a_letter_outlives_a_date_that_would_delete_it(system: System) -> None:
     assert [int(header(message, "optout.first-kafka-timestamp")) for message in kept] == dates
     assert all(began - 1000 <= message.timestamp()[1] <= now() + 1000 for message in kept)
     classifier.die()
-
-
-def test_a_letter_that_is_too_large_stops_in_words(system: System) -> None:
-    """Where the topic takes no letter of that size nothing is dropped or committed, and once it does all goes on."""
-    topic = f"{system.topics['dead']}.small"
-    Kafka(system.bootstrap).create_topic(topic, 1)
-    system.topics["dead"] = topic
-    largest = BROKERS_LIMIT - 100
-    produce(system, {"value": b"\xff" + os.urandom(largest - 1)}, {"value": system.text(inbound("l", PATIENT, "STOP"))})
-    classifier = Classifying(system)
-    with pytest.raises(
-        KafkaGone, match=r"with the record of \S+inbound \[0\] 0, .*too large: raise max.message.bytes of \S+small"
-    ):
-        classifier.until(lambda: False)
-    assert system.committed("classify", "inbound")[0] <= 0
-    with pytest.raises(KafkaGone):
-        classifier.die()
-    configure(system, topic, "max.message.bytes", str(2 * BROKERS_LIMIT))
-    heir = Classifying(system)
-    read_all(system, heir)
-    assert [len(message.value() or b"") for message in system.messages("dead")] == [largest]
-    assert {written.record["keyword"] for written in system.read("ledger")} == {"STOP"}  # it may be written twice
-    heir.die()
 
 
 def configure(system: System, topic: str, name: str, value: str) -> None:
@@ -274,11 +250,29 @@ def produce_with_a_bad_header(system: System, *values: bytes) -> None:
     library.rd_kafka_destroy(producer)
 
 
-def test_a_topic_for_letters_that_is_too_narrow_is_said(system: System) -> None:
-    """check-config says where a topic takes records that would not fit into a dead letter, and what to set."""
-    sentence = f"would not take each of them with our headers: set max.message.bytes={4_000_000 + 4096} there"
-    assert sentence not in system.run("check-config").stderr
-    configure(system, system.topics["inbound"], "max.message.bytes", "4000000")
-    (said,) = (line for line in system.run("check-config").stderr.splitlines() if "max.message.bytes" in line)
-    assert said.startswith(f"optout: {system.topics['inbound']} takes records of 4000000 bytes, and ")
-    assert sentence in said
+def test_a_topic_that_takes_less_than_is_made_for_it_is_said(system: System) -> None:
+    """check-config says of each topic along the path that it is narrower than what is made for it, and what to set."""
+    inbound_, dead, ledger = (system.topics[role] for role in ("inbound", "dead", "ledger"))
+    Kafka(system.bootstrap).create_topic(system.topics["changed"], 1, {"max.message.bytes": "30000"})
+    narrow = [
+        f"{ledger} takes records of {BROKERS_LIMIT} bytes, and {system.topics['changed']} of 30000: set max.message",
+        f"{system.topics['changed']} takes records of 30000 bytes, and the largest that workers write has 32768: set",
+    ]
+    assert _sizes(system, narrow) == 2
+    configure(system, inbound_, "max.message.bytes", "4000000")
+    narrow += [
+        f"{inbound_} takes records of 4000000 bytes, and {dead} would not take each of them with our headers: set max",
+        f"set max.message.bytes={4_000_000 + 4096} there",
+        f"{inbound_} takes records of 4000000 bytes, and {ledger} of {BROKERS_LIMIT}: set max.message.bytes=4000000",
+        f"{inbound_} takes records of 4000000 bytes, and {system.topics['reviews']} of {BROKERS_LIMIT}: set",
+    ]
+    assert _sizes(system, narrow) == 5
+    configure(system, inbound_, "max.message.bytes", "200000000")
+    assert "OPTOUT_KAFKA_RECEIVE_MESSAGE_MAX_BYTES=201048576" in system.run("check-config").stderr
+
+
+def _sizes(system: System, expected: list[str]) -> int:
+    """Return how many sentences there are on sizes; fail where one of these is missing."""
+    said = [line for line in system.run("check-config").stderr.splitlines() if "max.message.bytes" in line]
+    assert [each for each in expected if not any(each in line for line in said)] == []
+    return len(said)

@@ -43,6 +43,7 @@ from consumer.ops.losses import Losses
 from consumer.ops.metrics import Metrics
 from consumer.passage import Passage
 from consumer.publisher import Publisher
+from consumer.putting_aside import PuttingAside
 from consumer.skips import Allowed, SkipLog
 from consumer.suppression.view import View
 from consumer.wire.codec import Codec
@@ -60,7 +61,7 @@ if TYPE_CHECKING:
 
     from consumer.domain.bad_records import BadRecords
     from consumer.kafka.inbox import Partition
-    from consumer.kafka.producers import Publishing
+    from consumer.kafka.producers import Outgoing, Publishing
 
 TOPICS = {
     "inbound": "sms.inbound",
@@ -596,7 +597,7 @@ class Applying:
             view=self.view,
             inbox=self.inbox,
             committed=self.committed,
-            outbox=self.outbox,
+            outbox=PuttingAside(self.outbox, system.topics["dead"], self.ops.metrics, log),
             render=changes.records,
             ledger=system.ledger.topic,
             **self.ops.everywhere(),
@@ -657,6 +658,7 @@ class Classifying:
         now: Callable[[], int] | None = None,
         region: str = "US",
         limits: BadRecords | None = None,
+        properties: Mapping[str, Any] | None = None,
     ) -> None:
         self.logger = CapturingLogger()
         self.ops = Ops(self.logger)
@@ -673,7 +675,8 @@ class Classifying:
             region=region,
             **({} if now is None else {"now": now}),
         )
-        self.producer = LedgerProducer(system.client(), lambda *_: None)
+        self.in_part: list[Outgoing] = []
+        self.producer = LedgerProducer(system.client(), lambda *_: None, on_reduced=self.in_part.append)
         names = topics or (system.topics["inbound"],)
         self.classifier = Classifier(
             intake=intake,
@@ -684,7 +687,9 @@ class Classifying:
             log=cast("FilteringBoundLogger", self.logger),
             limits=limits,
         )
-        self.inbox = Inbox(system.client() | {"group.id": f"{system.group}.classify"}, lambda *_: None)
+        self.inbox = Inbox(
+            system.client(**properties or {}) | {"group.id": f"{system.group}.classify"}, lambda *_: None
+        )
         self.inbox.subscribe(names, self.classifier)
         system.by_hand.append(self)
 
