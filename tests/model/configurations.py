@@ -242,7 +242,7 @@ DEEP = [
     _classifying("marks; rebalance, zombie", 2, rebalances=1, zombies=1, **TWO_MARKED, **DEEPEST),
     _classifying("marks in two partitions; rebalance", 2, 1, rebalances=1, **MARKED, **DEEPEST),
     _classifying("crash of either", 1, 1, crashes=1, **DEEPEST),
-    _classifying("two open transactions", 1, 1, transactions=2, ledgers=(OURS,), most_samples=1, **DEEPEST),
+    _classifying("two open transactions", 2, transactions=2, most_samples=1, ledgers=(OURS,), **DEEPEST),
     _classifying("rebalance in two partitions", 1, 1, rebalances=1, **DEEPEST),
     _classifying("two inbound topics, one made anew", 1, 1, recreations=1, ledgers=(OURS,), **DEEPEST),
     _classifying("inbound is made anew; zombie", 1, 0, recreations=1, zombies=1, most_samples=1, **DEEPEST),
