@@ -25,32 +25,36 @@ from consumer.domain.skips import Skips
 from consumer.inbound import Inbound, unnamed
 from consumer.intake import Intake, Topics
 from consumer.kafka import sizes, topics
-from consumer.kafka.inbox import CommittedReader, Inbox
+from consumer.kafka.committed import KeptOffsets
+from consumer.kafka.inbox import Inbox
 from consumer.kafka.offsets import Offsets
 from consumer.kafka.probe import Probe
 from consumer.kafka.producers import LedgerProducer, PlainOutbox, TransactionalOutbox
+from consumer.keeper import Keeper
 from consumer.ops import logs
 from consumer.ops.complaints import Complaints
 from consumer.ops.health import Health, application, listening
 from consumer.ops.losses import Losses
 from consumer.ops.metrics import Metrics
 from consumer.passage import Passage
+from consumer.published import Published
 from consumer.publisher import Publisher
 from consumer.putting_aside import PuttingAside
 from consumer.settings import ConfigurationError
 from consumer.skips import Allowed
+from consumer.strangers import Strangers, client_id
 from consumer.suppression.scripts import ViewRefused, ViewUnavailable
 from consumer.suppression.view import View
 from consumer.voucher import Voucher
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from structlog.typing import FilteringBoundLogger
 
     from consumer.kafka.cluster import AdminClient
-    from consumer.kafka.inbox import Partition
+    from consumer.kafka.committed import Partition
     from consumer.kafka.producers import Outgoing, Publishing
     from consumer.ledger import Ledger
     from consumer.settings import Settings
@@ -150,8 +154,19 @@ def _look_at_inbound(settings: Settings, admin: AdminClient, metrics: Metrics) -
 
 
 def _consumer_config(settings: Settings, group: str) -> dict[str, Any]:
+    config = deployment.asking_config(settings)
     ours = {"session.timeout.ms": SESSION_MS, "topic.metadata.refresh.interval.ms": REFRESH_MS}
-    return {**ours, **deployment.asking_config(settings), "group.id": group}
+    return {**ours, **config, "group.id": group, "client.id": client_id(config.get("client.id"))}
+
+
+def _strangers(
+    settings: Settings, admin: AdminClient, group: str, ops: Ops, overwritten: Callable[[], Collection[Partition]]
+) -> dict[str, worker.Part]:
+    """Return the part that names who else is in a group; none for a broker that cannot tell, for trying out."""
+    if settings.ledger_id is not None:
+        return {}
+    configured = deployment.client_config(settings).get("client.id")
+    return {"members": Strangers(admin, group, configured, overwritten, ops.metrics, logs.logger("members")).run}
 
 
 def _inbound(settings: Settings, admin: AdminClient, source: Ledger) -> Inbound:
@@ -175,6 +190,9 @@ def _classify(settings: Settings, admin: AdminClient, encoding: Codec, source: L
         region=settings.region,
     )
 
+    def kept() -> KeptOffsets:
+        return KeptOffsets(deployment.asking_config(settings), settings.classifiers)
+
     def run(stop: threading.Event) -> None:
         outputs = (settings.keyword_ledger_topic, settings.review_requested_topic, settings.dead_letter_topic)
         producer = LedgerProducer(
@@ -187,6 +205,7 @@ def _classify(settings: Settings, admin: AdminClient, encoding: Codec, source: L
             intake=intake,
             producer=producer,
             inbound=_inbound(settings, admin, source),
+            kept=kept(),
             metrics=ops.metrics,
             health=ops.health,
             log=log,
@@ -196,10 +215,18 @@ def _classify(settings: Settings, admin: AdminClient, encoding: Codec, source: L
         holds = deployment.limits(settings, admin, *settings.inbound)
         inbox = Inbox(sizes.consuming(config, holds), Complaints(log).kafka)
         inbox.subscribe(settings.inbound, classifier)
+        keeper = Keeper(classifier, inbox.copy, kept(), log)
+        strangers = _strangers(settings, admin, settings.classifiers, ops, lambda: keeper.overwritten)
+        beside = worker.Parts({"keep": keeper.run, **strangers}, stop, log)
+        beside.start()
         try:
             classifier.run(inbox, stop)
         finally:
+            stop.set()
+            beside.join(time.monotonic() + settings.shutdown_seconds / 2)
             inbox.close()
+        if beside.failed:
+            raise worker.PartFailed("a part of this stage failed, see above")
 
     return run
 
@@ -235,7 +262,9 @@ def _apply(  # noqa: PLR0917 - what the root has at hand
         publisher = Publisher(
             view=view,
             inbox=inbox,
-            committed=CommittedReader(deployment.asking_config(settings), settings.appliers),
+            committed=Published(
+                deployment.asking_config(settings), settings.appliers, source.topic_id, logs.logger("publish")
+            ),
             outbox=PuttingAside(
                 _publishing(settings, admin, inbox), settings.dead_letter_topic, ops.metrics, logs.logger("publish")
             ),
@@ -249,7 +278,7 @@ def _apply(  # noqa: PLR0917 - what the root has at hand
         voucher = Voucher(
             view=view,
             inbox=inbox,
-            offsets=Offsets(admin, CommittedReader(deployment.asking_config(settings), settings.classifiers)),
+            offsets=Offsets(admin, KeptOffsets(deployment.asking_config(settings), settings.classifiers)),
             ledger=source,
             inbound=_inbound(settings, admin, source),
             published=publisher.published,
@@ -278,7 +307,9 @@ def _apply(  # noqa: PLR0917 - what the root has at hand
             return
         passage.read()  # before the first record
         inbox.subscribe([source.topic], applier)
-        beside = worker.Parts({"publish": publisher.run, "vouch": voucher.run, "pass": passage.run}, stop, log)
+        strangers = _strangers(settings, admin, settings.appliers, ops, tuple)
+        parts = {"publish": publisher.run, "vouch": voucher.run, "pass": passage.run, **strangers}
+        beside = worker.Parts(parts, stop, log)
         beside.start()
         try:
             applier.run(inbox, stop)

@@ -11,13 +11,15 @@ from consumer import deployment
 from consumer.domain.events import ConfirmationRequested, KeywordRecord, ReviewRequested, SubscriptionChanged
 from consumer.kafka import topics
 from consumer.kafka.cluster import partitions_by_topic
+from consumer.kafka.committed import KeptOffsets, Partition
 from consumer.kafka.errors import KafkaGone
-from consumer.kafka.inbox import CommittedReader, Partition
 from consumer.kafka.offsets import Offsets, OffsetsUnavailable
 from consumer.kafka.reader import OpenTransaction
-from consumer.ledger import LedgerFault, check_ledger, check_told
+from consumer.ledger import LedgerFault, check_ledger
 from consumer.nodes import WrongMode
 from consumer.open_transactions import open_for_long
+from consumer.ops import logs
+from consumer.published import Published
 from consumer.settings import ConfigurationError, load
 from consumer.size_checks import size_faults
 from consumer.suppression.scripts import ViewAway, ViewRefused, unavailable
@@ -207,33 +209,33 @@ def _standing_faults(
     published = {partition: metas[partition.number].published for partition in partitions}
     config = deployment.asking_config(settings)
     with (
-        closing(CommittedReader(config, settings.appliers, waits_for_transactions=False)) as at_once,
-        closing(CommittedReader(config, settings.appliers)) as settled,
+        closing(KeptOffsets(config, settings.appliers)) as at_once,
+        closing(Published(config, settings.appliers, source.topic_id, logs.logger("checks"))) as settled,
     ):
         offsets = Offsets(admin, at_once)
         try:
-            told = dict(at_once.all_committed(partitions, deployment.ASKED_WITHIN))
-            # Under load there is always a transaction to wait for. What is behind for now may be in one that was
-            # committed, and is not seen yet; only that is worth waiting for.
-            behind = [p for p, commit in told.items() if (commit.offset if commit else 0) < published[p]]
-            told |= settled.all_committed(behind, deployment.ASKED_WITHIN)
+            kept = at_once.both(partitions, deployment.ASKED_WITHIN)
             starts, ends = offsets.starts(partitions), offsets.ends(partitions)
         except (OffsetsUnavailable, TimeoutError) as problem:
             raise KafkaGone(f"where {source.topic} ends, or how far it was told, is not known: {problem}") from None
-    for partition in partitions:
-        commit = told[partition]
-        try:
-            check_ledger(partition, starts[partition], ends[partition], metas[partition.number].applied)
-            check_told(partition, commit.offset if commit else 0, published[partition])
-        except LedgerFault as fault:
-            yield str(fault)
+        for partition in partitions:
+            try:
+                check_ledger(partition, starts[partition], ends[partition], metas[partition.number].applied)
+                # Under load there is always a transaction to wait for. What is behind for now may be in one that was
+                # committed, and is not seen yet; only that is worth waiting for.
+                if (kept[partition].greatest(source.topic_id) or 0) < published[partition]:
+                    _, unknown = settled.ask({partition: published[partition]}, deployment.ASKED_WITHIN)
+                    for why in unknown.values():
+                        raise KafkaGone(f"how far {source.topic} was told is not known: {why}")
+            except LedgerFault as fault:
+                yield str(fault)
 
 
 def _transaction_faults(settings: Settings, admin: AdminClient, known: Mapping[str, int]) -> Iterator[str]:
     """Give a sentence for each partition of inbound and the ledger whose transaction stays open. Raises KafkaGone."""
     names = [name for name in (*settings.inbound, settings.keyword_ledger_topic) if name in known]
     partitions = [Partition(name, number) for name in names for number in range(known[name])]
-    with closing(CommittedReader(deployment.asking_config(settings), settings.classifiers)) as classified:
+    with closing(KeptOffsets(deployment.asking_config(settings), settings.classifiers)) as classified:
         try:
             held = open_for_long(Offsets(admin, classified), partitions)
         except OffsetsUnavailable as problem:

@@ -22,18 +22,19 @@ from consumer.domain.marks import Marks
 from consumer.inbound import TopicWatch
 from consumer.kafka.errors import KafkaGone
 from consumer.kafka.inbox import Partition
-from consumer.ledger import LedgerFault
+from consumer.ledger import SET, LedgerFault
 from consumer.letter import UNATTRIBUTABLE, UNATTRIBUTABLE_OPT_IN, DeadLetter
 from consumer.wire.codec import SchemaSourceUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from structlog.typing import FilteringBoundLogger
 
     from consumer.inbound import Inbound
     from consumer.intake import Intake
-    from consumer.kafka.inbox import Committed, Inbox, Message, Read
+    from consumer.kafka.committed import Kept, KeptOffsets
+    from consumer.kafka.inbox import Inbox, Message, Read
     from consumer.kafka.producers import LedgerProducer, Outgoing
     from consumer.ops.health import Health
     from consumer.ops.metrics import Metrics
@@ -69,6 +70,7 @@ class Classifier:
         intake: Intake,
         producer: LedgerProducer,
         inbound: Inbound,
+        kept: KeptOffsets,
         metrics: Metrics,
         health: Health,
         log: FilteringBoundLogger,
@@ -82,6 +84,8 @@ class Classifier:
         self._unattributed: list[str] = []
         self._inbound = inbound
         self._watch = TopicWatch(inbound)
+        self._kept = kept
+        self._again: set[Partition] = set()
         self._intake = intake
         self._producer = producer
         self._log = log
@@ -95,13 +99,13 @@ class Classifier:
     # As the listener of the inbox
 
     def assigned(self, partitions: Sequence[Partition]) -> Mapping[Partition, int]:
-        """Begin at the committed offset; at the first one where nothing was ever committed."""
+        """Begin at the greatest offset with our note; at the first one where there is none."""
         assert self._inbox is not None
         starts = {}
         self._watch.identify()
         try:
-            for partition, committed in self._inbox.committed(partitions, 10.0).items():
-                start = None if committed is None else self._ours(partition, committed)
+            for partition, kept in self._kept.both(partitions, 10.0).items():
+                start = self._ours(partition, kept)
                 starts[partition] = self._inbox.first_offset(partition, 10.0) if start is None else start
         except TimeoutError as problem:
             raise KafkaGone(f"the offsets to begin at cannot be read: {problem}") from None
@@ -110,30 +114,50 @@ class Classifier:
         self._log.info("inbound partitions received", partitions=len(partitions), owned=len(self._positions))
         return starts
 
-    def _ours(self, partition: Partition, committed: Committed) -> int | None:
-        """Return the offset to go on at; None for one that was reached in a topic that is not there any more.
+    def _ours(self, partition: Partition, kept: Kept) -> int | None:
+        """Return the offset to go on at; None to begin at the first one.
 
-        Raises LedgerFault where what lies below it was written to another ledger. A commit names the ledger that it
-        stands for and the topic it was read from; one without a name was set by hand, and is named with the next.
+        A commit names the ledger that it stands for and the topic it was read from: with both it is true wherever it
+        stands, in the group or in its copy, and one without a name proves nothing (L5). Raises LedgerFault where only
+        another ledger is named: what lies below such an offset was written there.
         """
-        if committed.note == self._watch.notes[partition.topic]:
-            self._commits.begin(partition, committed.offset)
-        elif self._inbound.is_ours(committed.note):
-            self._log.error(
-                "this inbound topic was deleted and made anew: it is read from its beginning",
-                topic=partition.topic,
-                partition=partition.number,
-            )
+        note = self._watch.notes[partition.topic]
+        start = kept.greatest(note)
+        if start is not None:
+            if kept.group == (start, note):
+                self._commits.begin(partition, start)
+            return start
+        found = [one for one in kept if one is not None]
+        place = {"topic": partition.topic, "partition": partition.number}
+        if any(one.note and self._inbound.is_ours(one.note) for one in found):
+            self._log.error("this inbound topic was deleted and made anew: it is read from its beginning", **place)
             return None
-        elif committed.note:
-            other = committed.note.partition("/")[0]
-            raise LedgerFault(
-                f"{partition.topic} [{partition.number}] was read up to {committed.offset} into another ledger "
-                f"(id {other}; this one is {self._inbound.ledger_id}), and this one lacks its opt-outs: go back to the "
-                "other, or, to begin a new ledger from what inbound still holds, set an OPTOUT_GROUP of its own",
-                Loss.LEDGER_RECREATED,
+        for one in found:
+            if one.note:
+                other = one.note.partition("/")[0]
+                raise LedgerFault(
+                    f"{partition.topic} [{partition.number}] was read up to {one.offset} into another ledger "
+                    f"(id {other}; this one is {self._inbound.ledger_id}), and this one lacks its opt-outs: go back to "
+                    "the other, or, to begin a new ledger from what inbound still holds, set an OPTOUT_GROUP of its "
+                    "own",
+                    Loss.LEDGER_RECREATED,
+                )
+        for one in found:
+            self._log.error(
+                "an offset that we did not commit does not count: this partition is read from its beginning; to skip "
+                f"texts on purpose, stop the workers and use `{SET} classify`",
+                offset=one.offset,
+                **place,
             )
-        return committed.offset
+        return None
+
+    def known(self) -> tuple[dict[Partition, int], Mapping[str, str]]:
+        """Return what is known to be committed, and the note of each topic. For any thread."""
+        return self._commits.taken(), self._watch.notes
+
+    def write_again(self, partitions: Iterable[Partition]) -> None:
+        """Commit what is known to be committed once more, in time. For any thread."""
+        self._again.update(partitions)
 
     def revoked(self, partitions: Sequence[Partition], *, lost: bool) -> None:
         """Commit what is done, unless somebody else has these partitions already."""
@@ -256,6 +280,8 @@ class Classifier:
 
     def commit(self) -> None:
         """Note how far it is read, and commit how far it is done. Raises KafkaGone for an inbound that is another."""
+        again, self._again = self._again, set()
+        self._commits.forget(again)
         assert self._inbox is not None
         self._watch.look()
         self._health.tell(PART, "unreadable", "; ".join(each.why for each in self._inbox.blocked.values()) or None)

@@ -25,6 +25,8 @@ from consumer.guard import Unknown, VerdictKind
 from consumer.history import as_dict, history, in_words
 from consumer.maintenance.commands import maintenance
 from consumer.maintenance.window import NotOpened
+from consumer.offsets.commands import offsets
+from consumer.offsets.setting import NotSet
 from consumer.ops import logs
 from consumer.ops.terminal import say
 from consumer.recovery.commands import rebuild, verify
@@ -53,6 +55,7 @@ FAILED = (
     NotOpened,
     NotRebuilt,
     NotSkipped,
+    NotSet,
     Refused,
 )
 
@@ -278,6 +281,7 @@ optout.add_command(maintenance)
 optout.add_command(verify)
 optout.add_command(rebuild)
 optout.add_command(skip)
+optout.add_command(offsets)
 
 
 @optout.command("redis-acl")

@@ -33,6 +33,15 @@ class Commits:
         """Take an offset for committed: it was found so, with our note."""
         self._taken[partition] = offset
 
+    def taken(self) -> dict[Partition, int]:
+        """Return what Kafka has taken. For any thread."""
+        return dict(self._taken)
+
+    def forget(self, partitions: Collection[Partition]) -> None:
+        """Commit these once more: somebody overwrote what Kafka had taken."""
+        for partition in partitions:
+            self._taken.pop(partition, None)
+
     def leave(self, partitions: Collection[Partition]) -> None:
         """Forget what was given up: whatever the answer to a commit on its way says of it concerns nobody."""
         for partition in partitions:

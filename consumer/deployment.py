@@ -17,8 +17,8 @@ from consumer.domain.skips import Skips
 from consumer.guarding import misunderstood, sentinel_url
 from consumer.kafka import sizes, topics, upstream
 from consumer.kafka.cluster import connect, partitions_by_topic
+from consumer.kafka.committed import KeptOffsets, Partition
 from consumer.kafka.errors import KafkaGone
-from consumer.kafka.inbox import CommittedReader, Partition
 from consumer.ledger import Ledger, LedgerFault
 from consumer.nodes import BadURL, ask, nodes_at
 from consumer.ops import logs
@@ -237,15 +237,15 @@ def _refuse_a_second_ledger(settings: Settings, found: Mapping[str, int]) -> Non
     traces = []
     if settings.redis_url is not None and _redis_knows_a_ledger(settings):
         traces.append("Redis holds the view of one")
-    reader = CommittedReader(asking_config(settings), settings.classifiers)
+    reader = KeptOffsets(asking_config(settings), settings.classifiers)
     inbound = [Partition(topic, number) for topic in settings.inbound for number in range(found.get(topic, 0))]
     try:
-        committed = reader.all_committed(inbound, ASKED_WITHIN)
+        committed = reader.both(inbound, ASKED_WITHIN)
     except TimeoutError as problem:
         raise KafkaGone(f"it is not known whether inbound was read into a ledger before: {problem}") from None
     finally:
         reader.close()
-    if any(one is not None and one.note for one in committed.values()):
+    if any(one is not None and one.note for both in committed.values() for one in both):
         traces.append(f"the group {settings.classifiers} has read inbound into one")
     if traces:
         raise LedgerFault(

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _NUMBER = re.compile(r"\+[0-9]{1,20}")
 """What any released classifier wrote as a number, and nothing that could be the name of a field in Redis: a plus sign,
 and up to 3 digits of a country and 17 within it, which is the most that the phone library ever takes for a number."""
+SET = "optout offsets set"
+"""The command by which an operator sets an offset: one that is set with Kafka's own tools does not count."""
 
 
 class LedgerFault(Exception):
@@ -131,11 +133,12 @@ def check_ledger(partition: Partition, start: int, end: int, read: int) -> None:
 
 
 def check_told(partition: Partition, committed: int, published: int) -> None:
-    """Raise LedgerFault where the appliers' group has committed less than a bucket knows to be told."""
+    """Raise LedgerFault where less is known to be told than a bucket's meta says."""
     if committed < published:
         raise LedgerFault(
             f"the offset that the group of the appliers has committed of {partition.topic} [{partition.number}] is "
             f"{committed}, but changes up to {published} were told already: its offsets were reset or have expired; "
-            "set each of them back, to the `published` of its bucket",
+            f"stop the workers and set it to {published} with `{SET} apply --to {partition.number}:{published}`, or "
+            "changes would be told again",
             Loss.OFFSETS_RESET,
         )

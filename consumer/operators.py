@@ -60,6 +60,7 @@ def write_down(
     reason: str,
     seconds: int = 0,
     buckets: Sequence[int] = (),
+    places: Sequence[str] = (),
 ) -> OperatorAction:
     """Write an action down and return it once Kafka has it. Raises KafkaGone and TopicError."""
     topic = settings.operator_action_topic
@@ -73,6 +74,7 @@ def write_down(
         seconds=seconds,
         buckets=tuple(buckets),
         recorded_at=time.time_ns() // 1_000_000,
+        places=tuple(places),
     )
     producer = LedgerProducer(deployment.client_config(settings), lambda *_: None)
     producer.write(Outgoing(topic, action.encode(), deployment.codec(settings).encode(done)))

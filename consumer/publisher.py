@@ -1,7 +1,8 @@
 """Tells what the outbox holds: SubscriptionChanged, the confirmation and the offset together, beside the applier.
 
-`published`, how far a bucket's changes have been told, is the offset that the applier's group has committed for its
-ledger partition. It is known only while no transaction is pending, and only for as long as an assignment lasts.
+`published`, how far a bucket's changes have been told, is the offset that is committed for its ledger partition
+in the applier's group and in that group's copy (`published.py`). It is known only while no transaction is pending, and
+only for as long as an assignment lasts. A stranger may overwrite either: so both are looked at, and written again.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from consumer.domain.bucket import Waiting
 from consumer.domain.losses import Loss
 from consumer.kafka.inbox import NO_TOKEN, Partition
 from consumer.kafka.producers import NotPublished, Outgoing
-from consumer.ledger import LedgerFault, check_told
+from consumer.ledger import LedgerFault
 from consumer.ops.complaints import Complaints
 from consumer.ops.losses import Fall
 from consumer.suppression.answers import Status
@@ -28,11 +29,12 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
-    from consumer.kafka.inbox import CommittedReader, Inbox, Token
+    from consumer.kafka.inbox import Inbox, Token
     from consumer.kafka.producers import Publishing
     from consumer.ops.health import Health
     from consumer.ops.losses import Losses
     from consumer.ops.metrics import Metrics
+    from consumer.published import Published
     from consumer.suppression.answers import Taken
     from consumer.suppression.view import View
 
@@ -44,6 +46,10 @@ LEARN_SECONDS = 1.0
 OFFSETS_EVERY = 30.0
 """Seconds after which every bucket is looked at: positions that brought no change are committed for what a lag shows,
 and a notice that was lost is made good."""
+LOOK_EVERY = 10.0
+"""Seconds after which it is looked whether what is known to be told stands in the group and in its copy."""
+WRITE_EVERY = 3600.0
+"""Seconds after which it is written again even if it stands there: offsets that nobody writes expire."""
 ASK_AGAIN = 0.5
 """Seconds before Kafka or Redis is asked again after it could not answer."""
 
@@ -59,7 +65,7 @@ class Publisher:
         *,
         view: View,
         inbox: Inbox,
-        committed: CommittedReader,
+        committed: Published,
         outbox: Publishing,
         render: Render,
         ledger: str,
@@ -83,7 +89,8 @@ class Publisher:
         self._noticed: set[int] = set()
         self._lock = threading.Lock()
         self._wake = threading.Event()
-        self._swept = -math.inf
+        self._swept = self._looked = self._written = -math.inf
+        self._unwritten: set[int] = set()
         self._ask_at: dict[int, float] = {}
         self._complaints = Complaints(log)
 
@@ -120,10 +127,12 @@ class Publisher:
         token = self._inbox.token
         if token is not self._token:  # another assignment: nothing that was known or taken under the last one counts
             self._token, self._known, self._ask_at, self._swept = token, {}, {}, -math.inf
+            self._unwritten = set()
         owned = {partition.number for partition in token.partitions}
         if time.monotonic() - self._swept > OFFSETS_EVERY:
             self._swept = time.monotonic()
             self.notice(sorted(owned))
+        self._look()
         with self._lock:
             due, self._noticed = self._noticed & owned, set()
         if not due:
@@ -153,33 +162,47 @@ class Publisher:
             self.notice(sorted(waits | left | more))
         return not waits
 
+    def _look(self) -> None:
+        """Notice the buckets of which the group or its copy holds something else than is known to be told."""
+        now = time.monotonic()
+        if now - self._looked < LOOK_EVERY or not self._known:
+            return
+        self._looked = now
+        if now - self._written > WRITE_EVERY:
+            self._written = now
+            amiss = set(self._known)
+        else:
+            told = {Partition(self._ledger, bucket): offset for bucket, offset in self._known.items()}
+            try:
+                amiss = {partition.number for partition in self._committed.amiss(told, LEARN_SECONDS)}
+            except TimeoutError:
+                return  # asked again
+        self._unwritten |= amiss
+        if amiss:
+            self.notice(sorted(amiss))
+
     def _learn(self, buckets: set[int]) -> set[int]:
         """Learn `published` of these buckets; return those that Kafka could tell.
 
         A bucket with a pending transaction is asked about again later, and does not hold up the others.
         """
-        learned: set[int] = set()
         now = time.monotonic()
         asked = sorted(bucket for bucket in buckets if self._ask_at.get(bucket, now) <= now)
         # meta first: what it holds is committed already, so a committed offset below it was reset by somebody
         metas = self._view.metas(asked) if asked else {}
-        for bucket, meta in metas.items():
-            if time.monotonic() - now > LEARN_SECONDS:
-                break
-            try:
-                offset = self._committed.committed(Partition(self._ledger, bucket), timeout=LEARN_SECONDS) or 0
-            except TimeoutError as problem:
-                self._complaints.say("published offsets are not known yet", bucket=bucket, reason=str(problem))
-                self._ask_at[bucket] = time.monotonic() + 2 * LEARN_SECONDS
-            else:
-                if meta is not None:
-                    check_told(Partition(self._ledger, bucket), offset, meta.published)
-                self._known[bucket] = offset
-                learned.add(bucket)
-        self._losses.learned({bucket: self._known[bucket] for bucket in learned})
+        remembered = {Partition(self._ledger, b): meta.published if meta else 0 for b, meta in metas.items()}
+        told, unknown = self._committed.ask(remembered, LEARN_SECONDS) if remembered else ({}, {})
+        for partition, problem in unknown.items():
+            bucket = partition.number
+            self._complaints.say("published offsets are not known yet", bucket=bucket, reason=str(problem))
+            self._ask_at[bucket] = time.monotonic() + 2 * LEARN_SECONDS
+        learned = {partition.number: found.offset for partition, found in told.items()}
+        self._known.update(learned)
+        self._unwritten |= {partition.number for partition, found in told.items() if not found.stands}
+        self._losses.learned(learned)
         if learned:  # a view that fell back and was replayed may hold changes that were told long ago
-            self._view.trim({bucket: self._known[bucket] for bucket in learned})
-        return learned
+            self._view.trim(learned)
+        return set(learned)
 
     def _publish(self, buckets: set[int], token: Token) -> tuple[set[int], set[int]]:
         """Publish what waits in these buckets; return those that have more waiting, and those that Redis kept back."""
@@ -191,7 +214,7 @@ class Publisher:
         if old:
             self._view.trim(old)
         offsets = {bucket: _up_to(one, limit) for bucket, one in taken.items() if one.status is Status.OK}
-        offsets = {bucket: offset for bucket, offset in offsets.items() if offset > starts[bucket]}
+        offsets = {b: max(to, starts[b]) for b, to in offsets.items() if to > starts[b] or b in self._unwritten}
         began = time.monotonic()
         rendered = self._rendered({bucket: taken[bucket] for bucket in offsets})
         offsets = {bucket: offset for bucket, offset in offsets.items() if bucket in rendered}
@@ -200,12 +223,13 @@ class Publisher:
             records = [record for bucket in offsets for record in rendered[bucket]]
             positions = {Partition(self._ledger, bucket): offset for bucket, offset in offsets.items()}
             try:
-                self._outbox.publish(records, positions, token)
+                self._outbox.publish(records, positions, token, self._committed.note)
             except NotPublished:
                 self._metrics.count_unpublished(time.monotonic() - began)
                 raise
             self._metrics.count_published(changes, time.monotonic() - began)
             self._known.update(offsets)
+            self._unwritten -= offsets.keys()
             self._view.trim(offsets)
             if changes:
                 seconds = round(time.monotonic() - began, 3)

@@ -16,7 +16,7 @@ from consumer.kafka.producers import NotPublished, Refused
 from consumer.letter import Place, unsendable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from structlog.typing import FilteringBoundLogger
 
@@ -46,23 +46,23 @@ class PuttingAside:
         """See Publishing."""
         self._outbox.close()
 
-    def publish(self, records: Sequence[Outgoing], offsets: Mapping[Partition, int], token: Token) -> None:
+    def publish(
+        self, records: Sequence[Outgoing], offsets: Mapping[Partition, int], token: Token, note: str = ""
+    ) -> None:
         """See Publishing. Where a record is refused, halves are tried, down to the change that is not taken alone."""
         try:
-            self._outbox.publish(records, offsets, token)
+            self._outbox.publish(records, offsets, token, note)
         except Refused as problem:
             if len({record.source for record in records}) == 1:
-                self._put_aside(records, offsets, token, problem)
+                self._put_aside(records, problem, lambda letter: self._outbox.publish([letter], offsets, token, note))
                 return
             for half, behind in _halves(records, offsets):
-                self.publish(half, behind, token)
+                self.publish(half, behind, token, note)
         else:
             if records:
                 self._in_a_row = 0
 
-    def _put_aside(
-        self, records: Sequence[Outgoing], offsets: Mapping[Partition, int], token: Token, problem: Refused
-    ) -> None:
+    def _put_aside(self, records: Sequence[Outgoing], problem: Refused, write: Callable[[Outgoing], None]) -> None:
         refused = max(records, key=_size)
         size = _size(refused)
         if problem.too_large and size <= LARGEST_RECORD:
@@ -79,7 +79,7 @@ class PuttingAside:
         assert isinstance(source, Place)  # see Changes
         now = time.time_ns() // 1_000_000
         letter = unsendable(self._dead_letters, source, refused.value or b"", problem.name, now)
-        self._outbox.publish([letter], offsets, token)
+        write(letter)
         self._in_a_row += 1
         self._metrics.put_aside.inc()
         self._log.error(

@@ -58,6 +58,7 @@ class OperatorActionKind(StrEnum):
     MAINTENANCE_BEGUN = "MAINTENANCE_BEGUN"
     MAINTENANCE_ENDED = "MAINTENANCE_ENDED"
     VIEW_REBUILT = "VIEW_REBUILT"
+    OFFSETS_SET = "OFFSETS_SET"
     OTHER = "OTHER"
     """Never written: what a reader older than the action reads it as."""
 
@@ -229,6 +230,7 @@ class OperatorAction:
     """Something that a person did to the running system, written down before it is done.
 
     `seconds` is for how long it holds at most, 0 where that has no meaning; no `buckets` stand for all of them.
+    `places` are what was set, each as topic:partition:offset.
     """
 
     action_id: str
@@ -238,6 +240,7 @@ class OperatorAction:
     seconds: int
     buckets: tuple[int, ...]
     recorded_at: int
+    places: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from confluent_kafka import (
     OFFSET_END,
@@ -18,6 +18,7 @@ from confluent_kafka import (
 )
 
 from consumer.kafka.cluster import PRODUCERS_ONLY, without
+from consumer.kafka.committed import Committed, CommittedReader, OffsetsCopy, Partition, committed
 from consumer.kafka.errors import KafkaGone, Triage, is_unreadable, name_of, sentence, triage
 
 if TYPE_CHECKING:
@@ -50,13 +51,6 @@ GIVE_WAY = 5.0
 """Seconds for which a read lets another thread's commit go first."""
 
 
-class Partition(NamedTuple):
-    """One partition of one topic."""
-
-    topic: str
-    number: int
-
-
 def appended_at(message: Message) -> int | None:
     """Return when the broker appended a record, by its own clock, in ms; None where the topic kept its writer's time.
 
@@ -66,26 +60,20 @@ def appended_at(message: Message) -> int | None:
     return int(at) if kind == TIMESTAMP_LOG_APPEND_TIME else None
 
 
-class Committed(NamedTuple):
-    """An offset that a group has committed, and the note that was committed with it."""
-
-    offset: int
-    note: str
-
-
 @dataclass(frozen=True, eq=False)
 class Token:
     """One assignment: the partitions, and the group metadata captured in the callback that made it.
 
     The broker checks the member and its generation but never who owns a partition, so what was taken under one token
-    may not be sent under a later one. Tokens are compared by identity.
+    may not be sent under a later one. Tokens are compared by identity. `copy_metadata` is that of the group's copy.
     """
 
     partitions: frozenset[Partition]
     group_metadata: Any
+    copy_metadata: Any
 
 
-NO_TOKEN = Token(frozenset(), None)
+NO_TOKEN = Token(frozenset(), None, None)
 
 
 class Listener(Protocol):
@@ -141,6 +129,8 @@ class Inbox:
         self._raised: Exception | None = None
         self.joined = False
         """Whether the group has us in: not before the first assignment, and not from a lost one to the next."""
+        self.copy = OffsetsCopy(config, config["group.id"])
+        """Where what the group has committed is kept as well."""
         self.token = NO_TOKEN
         """The assignment in force. Replaced, never changed, so that another thread can hold on to the one it saw."""
         self._consumer = Consumer(
@@ -226,7 +216,7 @@ class Inbox:
         ):  # on leaving, the client has forgotten the group while it gives up one part after the other
             self.token = NO_TOKEN
         else:
-            self.token = Token(frozenset(self._owned), metadata)
+            self.token = Token(frozenset(self._owned), metadata, self.copy.metadata)
 
     @property
     def owned(self) -> frozenset[Partition]:
@@ -265,8 +255,8 @@ class Inbox:
             elif error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
                 raise KafkaGone(
                     f"{self._where(message)} does not hold the offset to read on at any more "
-                    f"({error.str()}): records were deleted before they were read; see how far the group had come, and "
-                    "set its offset by hand if they are given up"
+                    f"({error.str()}): records were deleted before they were read; if they are given up, stop the "
+                    "workers and set the offset with `optout offsets set classify`"
                 )
             elif triage(error) is Triage.FATAL:
                 raise KafkaGone(f"{self._where(message)} cannot be read any more: {sentence(error)}")
@@ -350,7 +340,7 @@ class Inbox:
 
         Read_committed: it waits while a transaction that holds offsets of these partitions is pending.
         """
-        return _committed(self._consumer, [TopicPartition(p.topic, p.number) for p in partitions], timeout)
+        return committed(self._consumer, [TopicPartition(p.topic, p.number) for p in partitions], timeout)
 
     def first_offset(self, partition: Partition, timeout: float) -> int:
         """Return the first offset that the partition holds. Raises TimeoutError.
@@ -442,14 +432,17 @@ class Inbox:
     def _complain(self, problem: KafkaException | KafkaError) -> None:
         self._on_error(name_of(problem), sentence(problem))
 
-    def commit_beside(self, offsets: Mapping[Partition, int]) -> bool:
-        """Commit, from another thread than the one that reads.
+    def commit_beside(self, offsets: Mapping[Partition, int], notes: Mapping[str, str] = NO_NOTES) -> bool:
+        """Commit in the group and in its copy, from another thread than the one that reads.
 
         The client lets one thread in at a time and knows no queue: one that polls in a loop would never let us in.
         """
         self._free.clear()
         try:
-            return self.commit(offsets)
+            done = self.commit(offsets, notes)
+            if done:  # a copy that somebody joined is behind, and written again later
+                self.copy.write(offsets, notes)
+            return done
         finally:
             self._free.set()
 
@@ -460,62 +453,9 @@ class Inbox:
         """
         self._leaving = True
         self._consumer.close()
+        self.copy.close()
         self._raise()
-
-
-class CommittedReader:
-    """Reads the offsets that a group has committed, without being a member of it.
-
-    A client of its own, so that a thread beside the member can ask while the member polls or closes. It never joins,
-    and its metadata is never sent: a broker would take it for every partition.
-    """
-
-    def __init__(self, config: Mapping[str, Any], group: str, *, waits_for_transactions: bool = True) -> None:
-        self._consumer = Consumer(
-            {
-                **without(config, PRODUCERS_ONLY),
-                "group.id": group,
-                "isolation.level": "read_committed" if waits_for_transactions else "read_uncommitted",
-                "enable.auto.commit": False,
-            }
-        )
-
-    def committed(self, partition: Partition, timeout: float) -> int | None:
-        """Return the group's committed offset of one partition, or None if there is none.
-
-        Raises TimeoutError while a transaction that holds an offset of it is pending, or Kafka is away. Where
-        transactions hold offsets, partitions are asked one by one: a pending one delays all that are asked together.
-        """
-        found = self.all_committed([partition], timeout)[partition]
-        return None if found is None else found.offset
-
-    def all_committed(self, partitions: Sequence[Partition], timeout: float) -> dict[Partition, Committed | None]:
-        """Return the group's committed offsets, asked together. Raises TimeoutError."""
-        asked = [TopicPartition(p.topic, p.number) for p in partitions]
-        return _committed(self._consumer, asked, timeout) if asked else {}
-
-    def close(self) -> None:
-        """Close the client."""
-        self._consumer.close()
 
 
 def _places(offsets: Mapping[Partition, int], notes: Mapping[str, str]) -> list[TopicPartition]:
     return [TopicPartition(p.topic, p.number, offset, notes.get(p.topic, "")) for p, offset in offsets.items()]
-
-
-def _committed(consumer: Consumer, asked: list[TopicPartition], timeout: float) -> dict[Partition, Committed | None]:
-    """Return the offsets that a group has committed. Raises TimeoutError."""
-    began = time.monotonic()
-    try:
-        answers = consumer.committed(asked, timeout=timeout)
-    except KafkaException as problem:
-        if triage(problem) is Triage.FATAL:
-            raise KafkaGone(f"the committed offsets cannot be read: {sentence(problem)}") from None
-        raise TimeoutError(f"{sentence(problem)} after {time.monotonic() - began:.1f} s") from None
-    for answer in answers:
-        if answer.error is not None:
-            raise TimeoutError(sentence(answer.error))
-    return {
-        Partition(a.topic, a.partition): Committed(a.offset, a.metadata or "") if a.offset >= 0 else None
-        for a in answers
-    }

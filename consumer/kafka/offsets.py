@@ -12,15 +12,15 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]
 
+from consumer.kafka.committed import Partition
 from consumer.kafka.errors import sentence
-from consumer.kafka.inbox import Partition
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from confluent_kafka.admin import AdminClient
 
-    from consumer.kafka.inbox import CommittedReader
+    from consumer.kafka.committed import KeptOffsets
 
 
 class OffsetsUnavailable(Exception):
@@ -30,7 +30,7 @@ class OffsetsUnavailable(Exception):
 class Offsets:
     """Asks the cluster for offsets; nothing is cached. Every method raises OffsetsUnavailable."""
 
-    def __init__(self, admin: AdminClient, classified: CommittedReader, *, timeout: float = 5.0) -> None:
+    def __init__(self, admin: AdminClient, classified: KeptOffsets, *, timeout: float = 5.0) -> None:
         self._admin = admin
         self._classified = classified
         self._timeout = timeout
@@ -97,21 +97,17 @@ class Offsets:
                 self._admin.list_topics(topic, timeout=self._timeout)
 
     def classified(self, partitions: Sequence[Partition], notes: Mapping[str, str]) -> Mapping[Partition, int | None]:
-        """Return the offsets that the classifiers have committed; None where there is none, or with another note.
+        """Return up to where the classifiers have read; None where nobody says so in our name.
 
-        `notes` holds the note that counts for each topic.
-
-        One without a note was set by hand, and counts. Asked through a consumer: the admin client's own call for this
-        brings the process down when the group's coordinator has moved (a canary test holds that this one does not).
+        `notes` holds the note that counts for each topic. The greatest offset with it counts, in the group or in its
+        copy; one without proves nothing. Asked through consumers: the admin client's own call for this brings the
+        process down when the group's coordinator has moved (a canary test holds that this one does not).
         """
         try:
-            found = self._classified.all_committed(partitions, self._timeout)
+            found = self._classified.both(partitions, self._timeout)
         except TimeoutError as problem:
             raise OffsetsUnavailable(str(problem)) from None
-        return {
-            partition: committed.offset if committed and committed.note in ("", notes[partition.topic]) else None
-            for partition, committed in found.items()
-        }
+        return {partition: kept.greatest(notes[partition.topic]) for partition, kept in found.items()}
 
     def _result(self, future: Any) -> Any:
         try:

@@ -228,10 +228,13 @@ class Publishing(Protocol):
         """End what an earlier publishing left in doubt, before anybody asks how it ended. Raises NotPublished."""
         ...
 
-    def publish(self, records: Sequence[Outgoing], offsets: Mapping[Partition, int], token: Token) -> None:
+    def publish(
+        self, records: Sequence[Outgoing], offsets: Mapping[Partition, int], token: Token, note: str = ""
+    ) -> None:
         """Write the records and commit the offsets, under the assignment that they were taken with.
 
-        Raises NotPublished where it did not happen or nobody knows, KafkaGone when the client is of no use any more.
+        Each carries the note, in the group and in its copy. Raises NotPublished where it did not happen or nobody
+        knows, KafkaGone when the client is of no use any more.
         """
         ...
 
@@ -281,16 +284,24 @@ class TransactionalOutbox:
             self._producer = producer
         return self._producer
 
-    def publish(self, records: Sequence[Outgoing], offsets: Mapping[Partition, int], token: Token) -> None:
-        """See Publishing."""
+    def publish(
+        self, records: Sequence[Outgoing], offsets: Mapping[Partition, int], token: Token, note: str = ""
+    ) -> None:
+        """See Publishing. The copy's offsets go first: nobody is fenced there.
+
+        Who was replaced is refused by the group, which is sent to last, with the copy's still pending: whoever asks
+        the copy meanwhile waits, and whoever asked before has made the group refuse us.
+        """
         producer = self._ready()
+        places = [TopicPartition(p.topic, p.number, offset, note) for p, offset in offsets.items()]
         try:
             producer.begin_transaction()
             for record in records:
                 _produce(producer, record)
             if producer.flush(self._timeout):
                 self._abandon("records were not acknowledged in time")
-            self._retrying(lambda: self._send_offsets(producer, offsets, token))
+            self._retrying(lambda: self._send_offsets(producer, places, token.copy_metadata))
+            self._retrying(lambda: self._send_offsets(producer, places, token.group_metadata))
             self._retrying(lambda: producer.commit_transaction(self._timeout))
         except KafkaException as problem:
             self._abandon(sentence(problem), problem)
@@ -298,18 +309,17 @@ class TransactionalOutbox:
             self._producer = None  # nothing can be asked of it: its successor ends what is pending
             raise NotPublished("the Kafka client did not come back from sending offsets") from None
 
-    def _send_offsets(self, producer: Producer, offsets: Mapping[Partition, int], token: Token) -> None:
+    def _send_offsets(self, producer: Producer, places: list[TopicPartition], metadata: Any) -> None:
         """Add the offsets to the transaction. Raises TimeoutError where the client does not return.
 
         Its own timeout does not hold while the group's coordinator is away (librdkafka issues 5456 and 5511). The
         thread that waits in it stays, and the producer with it: to end that one would be to wait as well.
         """
-        places = [TopicPartition(p.topic, p.number, offset) for p, offset in offsets.items()]
         sent: Future[None] = Future()
 
         def send() -> None:
             try:
-                producer.send_offsets_to_transaction(places, token.group_metadata, self._timeout)
+                producer.send_offsets_to_transaction(places, metadata, self._timeout)
             except BaseException as problem:  # noqa: BLE001 - it is the caller's, who waits for it
                 sent.set_exception(problem)
             else:
@@ -421,7 +431,9 @@ class PlainOutbox:
         if error is not None:
             self._failed = error
 
-    def publish(self, records: Sequence[Outgoing], offsets: Mapping[Partition, int], token: Token) -> None:
+    def publish(
+        self, records: Sequence[Outgoing], offsets: Mapping[Partition, int], token: Token, note: str = ""
+    ) -> None:
         """See Publishing."""
         self._failed = None
         try:
@@ -434,7 +446,8 @@ class PlainOutbox:
             self._producer.purge()
             raise NotPublished("records were not acknowledged in time")
         self._raise_failure()
-        if self._inbox.token is not token or not self._inbox.commit_beside(offsets):
+        notes = {partition.topic: note for partition in offsets}
+        if self._inbox.token is not token or not self._inbox.commit_beside(offsets, notes):
             raise NotPublished("the offsets could not be committed")
 
     def _raise_failure(self) -> None:

@@ -132,7 +132,9 @@ def in_words(found: Maintenance) -> Iterator[str]:
         yield f"what operators did last is not known: {found.unread}"
     for action in found.actions:
         long = f" for {in_short(action.seconds)}" if action.seconds else ""
-        yield f"{at(action.recorded_at)}  {action.action}{long} by {printable(action.by)}: {printable(action.reason)}"
+        where = f" to {', '.join(action.places)}" if action.places else ""
+        why = f"by {printable(action.by)}: {printable(action.reason)}"
+        yield f"{at(action.recorded_at)}  {action.action}{long}{where} {why}"
 
 
 def _view(settings: Settings) -> View:

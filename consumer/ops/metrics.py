@@ -159,6 +159,12 @@ class Metrics:
             "Age of what is vouched for, of the oldest bucket; NaN while there is none.",
             registry=self.registry,
         ).set_function(lambda: time.monotonic() - self._fresh)
+        self.strangers = Gauge(
+            "optout_group_strangers",
+            "Members of our consumer groups, and of their copies, that are no workers of ours.",
+            ["group"],
+            registry=self.registry,
+        )
         self._trouble = Gauge(
             "optout_trouble",
             "1 while a part cannot do its work for this reason.",

@@ -10,8 +10,8 @@ import time
 from typing import TYPE_CHECKING
 
 from consumer import deployment
+from consumer.kafka.committed import KeptOffsets, Partition
 from consumer.kafka.errors import KafkaGone
-from consumer.kafka.inbox import CommittedReader, Partition
 from consumer.kafka.offsets import Offsets, OffsetsUnavailable
 from consumer.ledger import LedgerFault
 from consumer.suppression.contents import Reading
@@ -105,7 +105,7 @@ class Rebuild:
 
 
 def _bounds(settings: Settings, partitions: Sequence[Partition]) -> tuple[Mapping[int, int], Mapping[int, int]]:
-    committed = CommittedReader(deployment.client_config(settings), settings.appliers)
+    committed = KeptOffsets(deployment.client_config(settings), settings.appliers)
     offsets = Offsets(deployment.admin_client(settings), committed)
     try:
         starts, ends = offsets.starts(partitions), offsets.ends(partitions)

@@ -18,9 +18,12 @@ from consumer.domain.event_time import CLOCK_SKEW_MS
 from consumer.domain.events import Action, Status
 from consumer.domain.subscription import Decision, decide
 from consumer.domain.words import printable
-from consumer.kafka.inbox import CommittedReader, Partition
+from consumer.kafka.committed import Partition
 from consumer.kafka.reader import OpenTransaction, Reader
+from consumer.ledger import LedgerFault
 from consumer.ledger_records import LedgerRecords
+from consumer.ops import logs
+from consumer.published import Published
 from consumer.suppression.contents import Reading
 
 if TYPE_CHECKING:
@@ -92,7 +95,7 @@ def compare(
     allowed = deployment.allowed(settings, ledger)
     standings = [reading.standing(bucket) for bucket in buckets]
     expected, read = sum(standing.applied for standing in standings if standing), 0
-    committed = CommittedReader(config, settings.appliers)
+    committed = Published(config, settings.appliers, ledger.topic_id, logs.logger("verify"))
     try:
         for bucket in buckets:
             partition = Partition(ledger.topic, bucket)
@@ -184,7 +187,7 @@ class _Fold:
 class _Comparison:
     """One bucket, held against its fold."""
 
-    def __init__(self, reading: Reading, ledger: Ledger, fold: _Fold, committed: CommittedReader) -> None:
+    def __init__(self, reading: Reading, ledger: Ledger, fold: _Fold, committed: Published) -> None:
         self._reading = reading
         self._ledger = ledger
         self._fold = fold
@@ -269,7 +272,7 @@ class _Comparison:
         missing = [
             offset for offset in changes if after.published <= offset < before.applied and offset not in contents.outbox
         ]
-        told = self._published(missing)
+        told = self._published(missing, after.published)
         for offset in missing:
             if offset >= told:
                 yield self._whole(
@@ -281,15 +284,18 @@ class _Comparison:
             elif waiting != changes[offset]:
                 yield self._whole(Kind.CHANGE_OTHER, f"what waits at offset {offset} is not what the ledger makes")
 
-    def _published(self, missing: Sequence[int]) -> int:
+    def _published(self, missing: Sequence[int], remembered: int) -> int:
         """Return how far changes are published; asked only where one seems to be missing."""
         deadline = time.monotonic() + COMMITTED_SECONDS
         while missing:
             try:
-                return self._committed.committed(self._fold.partition, timeout=5.0) or 0
-            except TimeoutError as problem:
-                if time.monotonic() > deadline:
-                    raise CannotCompare(f"how far changes are published is not known: {problem}") from None
+                told, unknown = self._committed.ask({self._fold.partition: remembered}, timeout=5.0)
+            except LedgerFault as fault:
+                raise CannotCompare(str(fault)) from None
+            if told:
+                return told[self._fold.partition].offset
+            if time.monotonic() > deadline:
+                raise CannotCompare(f"how far changes are published is not known: {unknown[self._fold.partition]}")
         return 0
 
     def _of_locations(self, before: Standing, contents: Contents, due: set[str]) -> Iterator[Difference]:

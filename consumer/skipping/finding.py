@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,9 +11,11 @@ from consumer import deployment
 from consumer.domain.buckets import bucket_of, is_location
 from consumer.domain.events import NO_RECORD, Skip, digest_of, subscription_of
 from consumer.kafka.errors import KafkaGone
-from consumer.kafka.inbox import CommittedReader, appended_at
+from consumer.kafka.inbox import appended_at
 from consumer.kafka.probe import Probe
 from consumer.ledger import StoppedBucket
+from consumer.ops import logs
+from consumer.published import Published
 from consumer.suppression.view import View
 
 if TYPE_CHECKING:
@@ -88,7 +91,7 @@ def in_ledger(settings: Settings, places: Places) -> Find:
         pieces = _pieces(ledger, places, probe)
     time.sleep(STANDS_SECONDS)
     meta = _standing(view, places)
-    told = places.first < max(meta.published, _committed(settings, places.partition))
+    told = places.first < _told(settings, ledger, places.partition, meta.published)
     return Find(places.partition, ledger.topic_id, pieces, told)
 
 
@@ -113,15 +116,14 @@ def _standing(view: View, places: Places) -> Meta:
     return meta
 
 
-def _committed(settings: Settings, partition: Partition) -> int:
-    """Return how far the changes of a bucket were told, as Kafka knows it. Raises KafkaGone."""
-    reader = CommittedReader(deployment.asking_config(settings), settings.appliers)
-    try:
-        return reader.committed(partition, deployment.ASKED_WITHIN) or 0
-    except TimeoutError as problem:
-        raise KafkaGone(f"how far changes were told is not known: {problem}") from None
-    finally:
-        reader.close()
+def _told(settings: Settings, ledger: Ledger, partition: Partition, remembered: int) -> int:
+    """Return how far the changes of a bucket were told, as Kafka knows it. Raises KafkaGone and LedgerFault."""
+    published = Published(deployment.asking_config(settings), settings.appliers, ledger.topic_id, logs.logger("skip"))
+    with closing(published):
+        told, unknown = published.ask({partition: remembered}, deployment.ASKED_WITHIN)
+    for problem in unknown.values():
+        raise KafkaGone(f"how far changes were told is not known: {problem}")
+    return told[partition].offset
 
 
 def _pieces(ledger: Ledger, places: Places, probe: Probe) -> tuple[Piece, ...]:

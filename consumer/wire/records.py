@@ -56,7 +56,7 @@ def to_datum(record: Record) -> Datum:
         datum |= {"raw_body": None, "rule": None, "pack": None, "pack_version": None, **_fields(cause)}
         datum |= {"action": cause.action, "source": cause.source, "shared_with": list(record.shared_with)}
     if isinstance(record, OperatorAction):
-        datum["buckets"] = list(record.buckets)
+        datum |= {"buckets": list(record.buckets), "places": list(record.places)}
     for nested in ("origin", "ledger"):
         if nested in datum:
             datum[nested] = _fields(datum[nested])
@@ -128,7 +128,8 @@ def _review_requested(datum: Datum) -> ReviewRequested:
 
 
 def _operator_action(datum: Datum) -> OperatorAction:
-    return OperatorAction(**datum | {"action": OperatorActionKind(datum["action"]), "buckets": tuple(datum["buckets"])})
+    lists = {name: tuple(datum[name]) for name in ("buckets", "places")}
+    return OperatorAction(**datum | lists | {"action": OperatorActionKind(datum["action"])})
 
 
 _BUILDERS: Mapping[type[Any], Callable[[Datum], Record]] = {

@@ -210,14 +210,14 @@ MOVED_COORDINATOR = """
 from confluent_kafka import KafkaError
 from confluent_kafka.admin import AdminClient
 from consumer.embedded.kafka_mock import MockKafka
-from consumer.kafka.inbox import CommittedReader, Partition
+from consumer.kafka.committed import KeptOffsets, Partition
 from consumer.kafka.offsets import Offsets, OffsetsUnavailable
 
 OFFSET_FETCH = 9
 with MockKafka() as kafka:
     kafka.create_topic("topic", 1)
     config = {"bootstrap.servers": kafka.bootstrap, "log_level": 0}
-    offsets = Offsets(AdminClient(config), CommittedReader(config, "group"))
+    offsets = Offsets(AdminClient(config), KeptOffsets(config, "group"))
     for error in ("NOT_COORDINATOR", "COORDINATOR_LOAD_IN_PROGRESS", "COORDINATOR_NOT_AVAILABLE"):
         kafka.push_request_errors(OFFSET_FETCH, [getattr(KafkaError, error)])
         for _ in range(2):

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from consumer.kafka.inbox import NO_TOKEN, Partition, Token
-from consumer.kafka.offsets import OffsetsUnavailable
+from consumer.kafka.committed import KeptOffsets, copy_of
+from consumer.kafka.inbox import NO_TOKEN, Inbox, Partition, Token
 from consumer.kafka.producers import NotPublished, Outgoing
 from tests.parts.fake_kafka import Broker, Clock, installed
 from tests.parts.kafka_kits import (
     SLOW,
+    Member,
     MemoryKit,
     RealKit,
     closed,
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
     from consumer.kafka.producers import Publishing
     from tests.parts.kafka import Kafka
-    from tests.parts.kafka_kits import Kit, Member
+    from tests.parts.kafka_kits import Kit
 
 
 def no_answer() -> None:
@@ -135,7 +136,7 @@ class Promises:
         stranger = reader(kit, topic)
         (mine,) = first.inbox.owned
         sending = outbox(kit)
-        token = Token(frozenset({mine}), stranger._consumer.consumer_group_metadata())
+        token = Token(frozenset({mine}), stranger._consumer.consumer_group_metadata(), first.inbox.copy.metadata)
         sending.publish([], {mine: 2}, token)
         kit.until(lambda: committed(kit, topic, mine) == 2)
         stranger.close()
@@ -180,12 +181,12 @@ class Promises:
             seen.extend((asked.stable_ends([Partition(told, 0)]), asked.ends([Partition(told, 0)])))
             kit.until(lambda: Partition(told, 0) in stranger.ends, stranger)
             seen.append([stranger.inbox.known_end(Partition(told, 0), at) for at in (0, 1)])
-            with pytest.raises(OffsetsUnavailable):
-                offsets(kit, topic, 1.0).classified([zero, one], {topic: ""})
+            seen.append(asked.classified([zero, one], {topic: ""}))  # what is asked at once waits for nobody
 
         sending.before = {"commit_transaction": once(look)}
         sending.publish([Outgoing(told, b"k", b"told")], {zero: 7}, first.inbox.token)
-        assert seen == ["pending", None, [], {Partition(told, 0): 0}, {Partition(told, 0): 2}, [0, 2]]
+        ends = [{Partition(told, 0): 0}, {Partition(told, 0): 2}]
+        assert seen == ["pending", None, [], *ends, [0, 2], {zero: None, one: None}]
         kit.until(lambda: committed(kit, topic, zero) == 7)
         kit.until(lambda: offsets(kit, topic).stable_ends([Partition(told, 0)]) == {Partition(told, 0): 3})
         assert read_all(kit, told, 1) == [b"told", b"behind it"]
@@ -239,7 +240,9 @@ class Promises:
         first = member(kit, topic)
         kit.until(lambda: first.ends == {Partition(topic, 0): 0}, first)
         sending = outbox(kit)
-        sending.publish([Outgoing(topic, b"k", b"one")], {}, Token(frozenset(), first.inbox.token.group_metadata))
+        token = first.inbox.token
+        nothing = Token(frozenset(), token.group_metadata, token.copy_metadata)
+        sending.publish([Outgoing(topic, b"k", b"one")], {}, nothing)
         kit.until(lambda: first.ends == {Partition(topic, 0): 2}, first)
         assert first.values == [(0, b"one")]
         kit.append(topic, 0, b"two")
@@ -293,7 +296,7 @@ class Promises:
         assert first.inbox.committed([zero, one], 5.0) == {zero: (3, "ours"), one: (4, "another's")}
         assert asked.classified([zero, one], {topic: "ours"}) == {zero: 3, one: None}
         assert first.inbox.commit({one: 4})
-        assert asked.classified([zero, one], {topic: "ours"}) == {zero: 3, one: 4}
+        assert asked.classified([zero, one], {topic: "ours"}) == {zero: 3, one: None}
         closed(first)
 
     def test_commit_that_nobody_waits_for(self, kit: Kit) -> None:
@@ -317,6 +320,26 @@ class Promises:
         assert heard[1] == frozenset()
         assert committed(kit, topic, zero) == 5
         closed(first, second)
+
+    def test_copy_is_written_beside_the_group(self, kit: Kit) -> None:
+        """Whoever never joined writes the copy of a group that has members, until somebody joins the copy itself."""
+        topic = kit.topic(2)
+        zero, one = Partition(topic, 0), Partition(topic, 1)
+        first = member(kit, topic)
+        kit.until(lambda: first.owned == {0, 1}, first)
+        asked = KeptOffsets(kit.config(), topic)
+        assert first.inbox.commit({zero: 3}, {topic: "ours"})
+        assert first.inbox.copy.write({zero: 2, one: 1}, {topic: "ours"})
+        assert asked.both([zero, one], 5.0) == {zero: ((3, "ours"), (2, "ours")), one: (None, (1, "ours"))}
+        intruder = Member(Inbox(kit.config() | {"group.id": copy_of(topic)}, lambda *_: None), topic)
+        kit.until(lambda: intruder.owned == {0, 1}, intruder)
+        assert not first.inbox.copy.write({zero: 4}, {topic: "ours"})
+        sending = outbox(kit)
+        sending.publish([], {one: 5}, first.inbox.token, "ours")
+        kit.until(lambda: asked.both([one], 5.0) == {one: ((5, "ours"), (5, "ours"))})
+        sending.close()
+        asked.close()
+        closed(first, intruder)
 
     def test_bounds_and_partitions_are_live(self, kit: Kit) -> None:
         """Starts, ends and the list of partitions are those of now; a new partition comes to a member in its turn."""

@@ -125,11 +125,9 @@ def test_a_group_that_was_reset(system: System, how: str) -> None:
     assert worker.stop() == 0
     told = len(system.read("changed"))
     if how == "expired":
-        groups = [f"{system.group}.classify"]
-        for future in system.admin.delete_consumer_groups(groups).values():
-            future.result(10)
+        system.expire("classify")
     else:
-        system.commit("classify", "inbound", dict.fromkeys(system.ends("inbound"), 0))
+        system.commit_both("classify", "inbound", dict.fromkeys(system.ends("inbound"), 0))
     before = verdict(system, STOPPED)
     applier = system.start_worker("--only", "apply")
     wait_for("said", lambda: any("freshness is held back" in event for event in applier.events()))

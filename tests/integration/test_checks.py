@@ -25,7 +25,7 @@ __all__ = ["system"]
 
 
 def set_back(system: System) -> None:
-    system.commit("apply", "ledger", {0: 1})
+    system.commit_both("apply", "ledger", {0: 1})
 
 
 def truncate(system: System) -> None:

@@ -138,13 +138,15 @@ def test_texts_of_another_ledger_are_not_read_on(system: System) -> None:
     assert system.committed("classify", "inbound")[0] == 1
 
 
-def test_offset_that_was_set_by_hand_is_gone_on_from(system: System) -> None:
-    """Where somebody set the group's offset by hand a classifier goes on there."""
+def test_offset_that_was_set_by_hand_does_not_count(system: System) -> None:
+    """Where somebody set the group's offset with Kafka's own tools nothing is skipped; the log names ours."""
     system.write("inbound", (0, text(system, "STOP")), (0, text(system, "END")))
-    system.commit("classify", "inbound", {0: 1})
+    system.commit("classify", "inbound", {0: 1}, note="")
     classifier = Classifying(system)
     until_committed(system, classifier)
-    assert [line["keyword"] for line in lines(system)] == ["END"]
+    assert [line["keyword"] for line in lines(system)] == ["STOP", "END"]
+    said = [str(call.args[0]) for call in classifier.logger.calls]
+    assert any("does not count" in event and "optout offsets set classify" in event for event in said)
     classifier.die()
 
 
@@ -204,7 +206,10 @@ def test_deleted_records_end_the_classifier(system: System) -> None:
     place = TopicPartition(system.topics["inbound"], 0, 1)
     system.admin.delete_records([place])[place].result(10)
     heir = Classifying(system)
-    with pytest.raises(KafkaGone, match=r"inbound \[0\] does not hold the offset to read on at any more .*by hand"):
+    with pytest.raises(
+        KafkaGone,
+        match=r"inbound \[0\] does not hold the offset to read on at any more .*`optout offsets set classify`",
+    ):
         heir.until(lambda: False)
     heir.die()
     assert system.committed("classify", "inbound") == {0: 0, 1: 0}

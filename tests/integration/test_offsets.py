@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -10,7 +12,7 @@ import pytest
 
 from consumer.deployment import HUNG_MS
 from consumer.kafka.cluster import connect
-from consumer.kafka.inbox import CommittedReader, Partition
+from consumer.kafka.committed import KeptOffsets, Partition
 from consumer.kafka.offsets import Offsets, OffsetsUnavailable
 from tests.parts.kafka import wait_until
 
@@ -42,7 +44,7 @@ def test_a_new_leader_is_asked_after_the_old_one_failed(breakable_kafka: KafkaCl
     topic = f"{topic_prefix}led"
     breakable_kafka.create_topic(topic, partitions=PARTITIONS)
     config = {"bootstrap.servers": breakable_kafka.bootstrap, "logger": silent}
-    reader = CommittedReader(config, topic)
+    reader = KeptOffsets(config, topic)
     offsets = Offsets(connect(config), reader)
     partitions = [Partition(topic, number) for number in range(PARTITIONS)]
     wait_until(lambda: tells(offsets, partitions), "each broker knows the new topic", 30)
@@ -69,7 +71,7 @@ def test_a_hung_leader_is_given_up(breakable_kafka: KafkaCluster, topic_prefix: 
     topic = f"{topic_prefix}hung"
     breakable_kafka.create_topic(topic, partitions=PARTITIONS)
     config = {"bootstrap.servers": breakable_kafka.bootstrap, "logger": silent, "socket.timeout.ms": HUNG_MS}
-    reader = CommittedReader(config, topic)
+    reader = KeptOffsets(config, topic)
     offsets = Offsets(connect(config), reader)
     partitions = [Partition(topic, number) for number in range(PARTITIONS)]
     wait_until(lambda: tells(offsets, partitions), "each broker knows the new topic", 30)
@@ -88,3 +90,40 @@ def test_a_hung_leader_is_given_up(breakable_kafka: KafkaCluster, topic_prefix: 
                 time.sleep(PAUSE_S)
         breakable_kafka.heal()
     reader.close()
+
+
+MEMBERS = """
+import sys, time
+from consumer.kafka.cluster import connect
+from consumer.kafka.members import members
+
+admin = connect({"bootstrap.servers": sys.argv[1], "log_level": 0})
+groups = [f"group-{number}" for number in range(32)]
+answers = refusals = 0
+print("asking", flush=True)
+until = time.monotonic() + float(sys.argv[2])
+while time.monotonic() < until:
+    try:
+        assert members(admin, groups, 2.0) == []
+        answers += 1
+    except TimeoutError:
+        refusals += 1
+print(answers > 0, refusals > 0, flush=True)
+"""
+
+
+def test_asking_who_is_in_a_group_kills_nobody(breakable_kafka: KafkaCluster) -> None:
+    """Groups whose coordinators move, as with each restart of a broker, are asked for members without dying of it."""
+    if breakable_kafka.size < 3:
+        pytest.skip("one broker alone: this machine has too little memory for three")
+    asking = subprocess.Popen(
+        [sys.executable, "-c", MEMBERS, breakable_kafka.bootstrap, "15"], stdout=subprocess.PIPE, text=True
+    )
+    assert asking.stdout is not None
+    assert asking.stdout.readline() == "asking\n"
+    breakable_kafka.kill_broker(0)
+    time.sleep(2)
+    breakable_kafka.start_broker(0)
+    breakable_kafka.heal()
+    assert asking.wait(60) == 0
+    assert asking.stdout.read().startswith("True")

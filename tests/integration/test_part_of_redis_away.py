@@ -9,7 +9,7 @@ import redis
 from structlog.testing import CapturingLogger
 
 from consumer.inbound import Inbound
-from consumer.kafka.inbox import CommittedReader, Partition
+from consumer.kafka.committed import KeptOffsets, Partition
 from consumer.kafka.offsets import Offsets
 from consumer.suppression.answers import Batch, Status
 from consumer.suppression.scripts import ViewUnavailable
@@ -106,13 +106,13 @@ def test_other_buckets_are_vouched_for(system: System, halved: Halved) -> None:
     """Those that can be asked are counted and vouched for; the others are again as soon as they can be."""
     view = system.view()
     assert [view.begin(bucket) for bucket in range(BUCKETS)] == [0, 0]
-    system.commit("classify", "inbound", {0: 0})
+    system.commit("classify", "inbound", {0: 0}, system.ledger.topic_id)
     owned = frozenset(Partition(system.topics["ledger"], bucket) for bucket in range(BUCKETS))
     log = CapturingLogger()
     voucher = Voucher(
         view=view,
         inbox=cast("Inbox", type("Owner", (), {"owned": owned, "joined": True})()),
-        offsets=Offsets(system.admin, CommittedReader(system.client(), f"{system.group}.classify")),
+        offsets=Offsets(system.admin, KeptOffsets(system.client(), f"{system.group}.classify")),
         ledger=system.ledger,
         inbound=Inbound([system.topics["inbound"]], system.ledger.topic_id),
         published=lambda _bucket: 0,

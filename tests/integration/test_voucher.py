@@ -18,7 +18,7 @@ from consumer.domain.buckets import bucket_prefix, locations_key, meta_key, outb
 from consumer.guard import Unknown, VerdictKind
 from consumer.inbound import Inbound
 from consumer.kafka import topics
-from consumer.kafka.inbox import CommittedReader, Partition
+from consumer.kafka.committed import KeptOffsets, Partition
 from consumer.kafka.offsets import Offsets
 from consumer.kafka.topics import topic_ids
 from consumer.ledger import LedgerFault
@@ -51,7 +51,7 @@ class Owner:
 
 
 def offsets(system: System) -> Offsets:
-    return Offsets(system.admin, CommittedReader(system.client(), f"{system.group}.classify"))
+    return Offsets(system.admin, KeptOffsets(system.client(), f"{system.group}.classify"))
 
 
 @dataclass

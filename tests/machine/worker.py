@@ -13,10 +13,13 @@ from consumer.domain.keywords import Keywords
 from consumer.domain.skips import Skips
 from consumer.inbound import Inbound
 from consumer.intake import Intake, Topics
-from consumer.kafka.inbox import CommittedReader, Inbox
+from consumer.kafka.committed import KeptOffsets
+from consumer.kafka.inbox import Inbox
 from consumer.kafka.offsets import Offsets, OffsetsUnavailable
 from consumer.kafka.producers import LedgerProducer, TransactionalOutbox
+from consumer.keeper import Keeper
 from consumer.passage import Passage
+from consumer.published import Published
 from consumer.publisher import Publisher
 from consumer.skips import Allowed
 from consumer.suppression.scripts import ViewUnavailable
@@ -36,7 +39,7 @@ if TYPE_CHECKING:
     from tests.parts.fake_kafka import Broker, Consumer, Producer
 
 CLASSIFIERS = "classify"
-STEPS = ("classify", "commit", "apply", "publish", "vouch")
+STEPS = ("classify", "commit", "keep", "apply", "publish", "vouch")
 
 
 def _nowhere(partition: Partition, offset: int, limit: int) -> int:
@@ -79,12 +82,14 @@ class Worker:
             intake=intake,
             producer=self.ledger_producer,
             inbound=Inbound([TOPICS["inbound"]], ledger.topic_id),
+            kept=KeptOffsets({}, CLASSIFIERS),
             metrics=self.ops.metrics,
             health=self.ops.health,
             log=log,
         )
         self.inbound = Inbox({"group.id": CLASSIFIERS}, lambda *_: None)
         self.inbound.subscribe([TOPICS["inbound"]], self.classifier)
+        self.keeper = Keeper(self.classifier, self.inbound.copy, KeptOffsets({}, CLASSIFIERS), log)
         self.classifier.run(self.inbound, Rounds(0))
 
     def _apply(self, view: View, codec: Codec, ledger: Ledger, log: FilteringBoundLogger) -> None:
@@ -93,7 +98,7 @@ class Worker:
         self.publisher = Publisher(
             view=view,
             inbox=self.inbox,
-            committed=CommittedReader({}, ledger.group),
+            committed=Published({}, ledger.group, ledger.topic_id, log),
             outbox=TransactionalOutbox({}),
             render=changes.records,
             ledger=ledger.topic,
@@ -103,7 +108,7 @@ class Worker:
         self.voucher = Voucher(
             view=view,
             inbox=self.inbox,
-            offsets=Offsets(cast("Any", Admin(self.broker)), CommittedReader({}, CLASSIFIERS)),
+            offsets=Offsets(cast("Any", Admin(self.broker)), KeptOffsets({}, CLASSIFIERS)),
             ledger=ledger,
             inbound=Inbound([TOPICS["inbound"]], ledger.topic_id),
             published=self.publisher.published,
@@ -151,6 +156,10 @@ class Worker:
     def commit(self) -> None:
         """Commit what is classified."""
         self.classifier.commit()
+
+    def keep(self) -> None:
+        """Keep what is committed where no stranger overwrites it."""
+        self.keeper.keep()
 
     def apply(self) -> None:
         """Go round the applier's loop."""

@@ -25,7 +25,14 @@ MOST_SNAPSHOTS = 20
 LOCATIONS = {location_in(bucket, BUCKETS): bucket for bucket in range(BUCKETS)}
 PATIENTS = [(location, number) for location in LOCATIONS for number in NUMBERS]
 APPLIERS = "apply"
-THREADS = {"classify": "classify", "commit": "classify", "apply": "apply", "publish": "publish", "vouch": "vouch"}
+THREADS = {
+    "classify": "classify",
+    "commit": "classify",
+    "keep": "keep",
+    "apply": "apply",
+    "publish": "publish",
+    "vouch": "vouch",
+}
 """The thread that does each step: a step of one may come between two questions of another's, not of its own."""
 
 Action = tuple[Any, ...]

@@ -8,17 +8,23 @@ A record may come in within a transaction that stays open. Nobody is handed it, 
 transaction is committed or aborted; then a marker takes an offset, and so does a record that was aborted.
 
 Each inbound partition is a topic of its own, which may be deleted and made anew under its name. Its commits stay.
+
+With `copy` the group's offsets have a copy in a group that nobody joins. A stranger may overwrite either at any time: a
+member whom the group let in, a tool, a script.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from consumer.domain.freshness import Bounds, Freshness
 from tests.model.explore import Harm
 from tests.model.rules import Rules
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 UNKNOWN = -1
 NOT_MINE = -1
@@ -102,6 +108,10 @@ class Faults(NamedTuple):
     """An inbound topic is deleted and made anew."""
     transactions: int = 0
     """A producer opens a transaction and writes a record in it. One that stays open for ever is among the traces."""
+    strangers: int = 0
+    """Somebody else commits an offset, in the group or in its copy."""
+    expiries: int = 0
+    """What both groups have committed of a partition expires."""
 
 
 class State(NamedTuple):
@@ -123,6 +133,8 @@ class State(NamedTuple):
     """The offset of the record of each partition whose transaction is open: readers get no further."""
     unreadable: Records
     """Records that take an offset and are handed to nobody: a transaction's marker, and what it aborted."""
+    kept: tuple[Committed | None, ...] = ()
+    """The copy of what is committed, in a group that nobody joins; empty where it is not looked at."""
     set_back: int = 0
     """How much later it is than Redis's clock says."""
     harm: Harm | None = None
@@ -146,6 +158,7 @@ class Classifying:
     most_samples: int = 2
     most_marks: int = 0
     """How many marks may wait at once; 0: one is noted and committed in one step, when nothing is outstanding."""
+    copy: bool = False
 
     def start(self) -> State:
         count = len(self.inbound)
@@ -166,6 +179,7 @@ class Classifying:
             firsts,
             nothing,
             self.controls,
+            (None,) * count if self.copy else (),
         )
 
     def steps(self, state: State) -> Steps:
@@ -177,6 +191,7 @@ class Classifying:
         if state.faults.recreations:
             for partition in range(state.partitions):
                 steps.append((f"inbound {partition} is deleted and made anew", _made_anew(state, partition)))
+        self._overwrite(state, steps)
         for number, classifier in enumerate(state.classifiers):
             if classifier is None:
                 steps.append((f"c{number} starts", _with(state, number, self._newly_started())))
@@ -185,6 +200,7 @@ class Classifying:
             self._acknowledge(state, number, classifier, steps)
             self._note(state, number, classifier, steps)
             self._commit(state, number, classifier, steps)
+            self._write_again(state, number, classifier, steps)
             self._notice(state, number, classifier, steps)
             self._lose(state, number, classifier, steps)
             for partition in range(state.partitions):
@@ -296,15 +312,54 @@ class Classifying:
             steps.append((f"c{number} commits {offsets}", self._committed(after, number, moved)))
 
     def _committed(self, state: State, number: int, offsets: dict[int, int]) -> State:
+        """Commit these offsets; where owners never write again, the copy is written along with them and never after."""
+        named = {one: self._named(state, number, one, offset) for one, offset in offsets.items()}
+        after = state._replace(committed=_renewed(state.committed, named))
+        if state.kept and not self.rules.writes_again:
+            after = after._replace(kept=_renewed(state.kept, named))
+        return after
+
+    def _named(self, state: State, number: int, partition: int, offset: int) -> Committed:
+        """Return an offset as a classifier commits it."""
         classifier = state.classifiers[number]
         assert classifier is not None
         note = self.ledgers[number] if self.rules.names_ledger else ""
-        topics = classifier.topics if self.rules.names_topic else (UNNAMED,) * len(state.topics)
-        committed = tuple(
-            Committed(offsets[one], note, topics[one]) if one in offsets else before
-            for one, before in enumerate(state.committed)
-        )
-        return state._replace(committed=committed)
+        return Committed(offset, note, classifier.topics[partition] if self.rules.names_topic else UNNAMED)
+
+    def _write_again(self, state: State, number: int, classifier: Classifier, steps: Steps) -> None:
+        """Write into the copy, or again into the group, what is not there. Nobody fences a zombie off the copy."""
+        if not self.rules.writes_again or not state.kept:
+            return
+        for partition, offset in enumerate(classifier.committed):
+            if offset is None:
+                continue
+            known = self._named(state, number, partition, offset)
+            if state.kept[partition] != known:
+                after = state._replace(kept=_renewed(state.kept, {partition: known}))
+                steps.append((f"c{number} keeps {offset} of inbound {partition} in the copy", after))
+            if state.committed[partition] != known and not classifier.expelled:
+                after = state._replace(committed=_renewed(state.committed, {partition: known}))
+                steps.append((f"c{number} commits {offset} of inbound {partition} again", after))
+
+    def _overwrite(self, state: State, steps: Steps) -> None:
+        """Let a stranger commit the end of a partition, without a note; or let everything expire."""
+        faults = state.faults
+        for partition in range(state.partitions):
+            theirs = {partition: Committed(state.arrivals.count(partition), "", UNNAMED)}
+            if faults.strangers:
+                fewer = state._replace(faults=faults._replace(strangers=faults.strangers - 1))
+                name = f"a stranger commits the end of inbound {partition}"
+                steps.append((f"{name} in the group", fewer._replace(committed=_renewed(state.committed, theirs))))
+                if state.kept:
+                    steps.append((f"{name} in the copy", fewer._replace(kept=_renewed(state.kept, theirs))))
+            if faults.expiries:
+                fewer = state._replace(faults=faults._replace(expiries=faults.expiries - 1))
+                nothing = {partition: None}
+                expired = fewer._replace(
+                    committed=_renewed(state.committed, nothing),
+                    kept=_renewed(state.kept, nothing) if state.kept else (),
+                )
+                steps.append((f"what is committed of inbound {partition} expires", expired))
 
     def _notice(self, state: State, number: int, classifier: Classifier, steps: Steps) -> None:
         """End, where an inbound topic is another one than was received."""
@@ -318,17 +373,22 @@ class Classifying:
     # The group
 
     def _receive(self, state: State, number: int, classifier: Classifier, partition: int, steps: Steps) -> None:
-        committed, end = state.committed[partition], state.arrivals.count(partition)
-        ours = committed is not None and committed.note == self.ledgers[number]
-        other_topic = committed is not None and committed.topic not in (UNNAMED, state.topics[partition])
-        if committed is not None and committed.note and not ours and self.rules.refuses_other_ledger:
+        end = state.arrivals.count(partition)
+        found = [one for one in self._both(state, partition) if one is not None]
+        ours = [one.offset for one in found if self._resumes(one, self.ledgers[number], state.topics[partition])]
+        others = [one for one in found if one.note not in ("", self.ledgers[number])]
+        if others and not ours and self.rules.refuses_other_ledger:
             steps.append((f"c{number} refuses inbound {partition} and ends", self._gone(state, number)))
             return
-        if committed is None or (other_topic and self.rules.rereads_other_topic):
-            start = 0 if self.rules.begins_at_first else end
+        if others and not self.rules.refuses_other_ledger:
+            ours += [one.offset for one in others]
+        if ours:
+            start = max(ours) if self.rules.resumes_at_committed else end
         else:
-            start = committed.offset if self.rules.resumes_at_committed else end
-        known = start if (ours and not other_topic) or not self.rules.commits_at_takeover else None
+            start = 0 if self.rules.begins_at_first else end
+        before = state.committed[partition]
+        at_hand = before is not None and (before.offset, before.note) == (start, self.ledgers[number])
+        known = start if (at_hand and bool(ours)) or not self.rules.commits_at_takeover else None
         received = classifier._replace(
             positions=_put(classifier.positions, partition, start),
             committed=_put(classifier.committed, partition, known),
@@ -336,6 +396,17 @@ class Classifying:
         )
         after = _with(state, number, received)._replace(owners=_put(state.owners, partition, number))
         steps.append((f"c{number} receives inbound {partition} at {start}", after))
+
+    @staticmethod
+    def _both(state: State, partition: int) -> tuple[Committed | None, ...]:
+        """Return what the group has committed of a partition, and what its copy holds."""
+        return (state.committed[partition], *state.kept[partition : partition + 1])
+
+    def _resumes(self, committed: Committed, ledger: str, topic: int) -> bool:
+        """Return whether a classifier may go on at an offset: the greatest of those counts."""
+        if not committed.note:
+            return not self.rules.resumes_at_noted
+        return committed.note == ledger and (committed.topic == topic or not self.rules.rereads_other_topic)
 
     def _lose(self, state: State, number: int, classifier: Classifier, steps: Steps) -> None:
         faults = state.faults
@@ -441,14 +512,19 @@ class Classifying:
 
     def _counted(self, state: State) -> Offsets:
         listed = state.partitions if self.rules.lists_live else len(self.inbound) - self.late_partitions
-        return tuple(
-            committed.offset if committed and self._counts(committed, topic) else None
-            for committed, topic in zip(state.committed[:listed], state.voucher.topics or state.topics, strict=False)
-        )
+        topics = state.voucher.topics or state.topics
+        counted = []
+        for partition, topic in enumerate(topics[:listed]):
+            found = [one.offset for one in self._both(state, partition) if one and self._counts(one, topic)]
+            counted.append(max(found, default=None))
+        return tuple(counted)
 
     def _counts(self, committed: Committed, topic: int) -> bool:
-        ours = committed.note in ("", OURS) or not self.rules.counts_own_ledger
-        return ours and (committed.topic in (UNNAMED, topic) or not self.rules.counts_own_topic)
+        """Return whether an offset says up to where everything is in our ledger: the greatest of those counts."""
+        if not committed.note:
+            return not self.rules.counts_noted
+        ours = committed.note == OURS or not self.rules.counts_own_ledger
+        return ours and (committed.topic == topic or not self.rules.counts_own_topic)
 
     def _learned(self, state: State, voucher: Voucher) -> State:
         """Learn the time once clock, offsets and ends are read; where none is reached the pass is over."""
@@ -499,6 +575,12 @@ def _behind(classifier: Classifier, done: int) -> Classifier:
     """Return what is left when the marks up to this one are committed."""
     left = frozenset((at, offset, max(0, mark - done - 1)) for at, offset, mark in classifier.unacknowledged)
     return classifier._replace(marks=classifier.marks[done + 1 :], unacknowledged=left)
+
+
+def _renewed(
+    before: tuple[Committed | None, ...], offsets: Mapping[int, Committed | None]
+) -> tuple[Committed | None, ...]:
+    return tuple(offsets.get(one, committed) for one, committed in enumerate(before))
 
 
 def _with(state: State, number: int, classifier: Classifier | None) -> State:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from tests.model import classifying, keys, passes, skipping, state, transactions
+from tests.model import classifying, keys, passes, skipping, state, telling, transactions
 from tests.model.classifying import OTHER, OURS, Classifying
 from tests.model.explore import Harm, Verdict, explore
 from tests.model.keys import Keys
@@ -16,6 +16,7 @@ from tests.model.passes import Passes
 from tests.model.rules import Rules
 from tests.model.scripts import IN, OUT, Text
 from tests.model.skipping import GAP, UNREADABLE, Skipping
+from tests.model.telling import Telling
 from tests.model.transactions import Transactions
 from tests.model.view import View
 
@@ -81,6 +82,8 @@ MARKER = frozenset({(0, 1)})
 LATE_START = (Text(0, 2, OUT), Text(0, 1, IN))
 ALL_KINDS = (STOP, OTHERS_STOP, START)
 ROLLED = {"snapshots": 1, "rollbacks": 1}
+COPIED: dict[str, Any] = {"copy": True, "ledgers": (OURS,)}
+"""One classifier, and the copy of what its group has committed."""
 DEEPEST: dict[str, Any] = {"most_states": 8_000_000}
 
 
@@ -104,6 +107,13 @@ def _both(name: str, *ledgers: tuple[Text, ...], **options: Any) -> Configuratio
     faults = transactions.Faults(**{f: options.pop(f) for f in transactions.Faults._fields if f in options})
     search, options = _split(options)
     return Configuration(f"two buckets: {name}", Transactions((ledgers[0], ledgers[1]), faults, **options), **search)
+
+
+def _telling(name: str, end: int, **options: Any) -> Configuration:
+    """Return a search of the model of how far changes are told."""
+    faults = telling.Faults(**{f: options.pop(f) for f in telling.Faults._fields if f in options})
+    search, options = _split(options)
+    return Configuration(f"telling: {name}", Telling(end, faults, **options), **search)
 
 
 def _classifying(name: str, *inbound: int, **options: Any) -> Configuration:
@@ -173,6 +183,48 @@ SMALL = [
     _both("crash, loss", (STOP,), (STOP,), crashes=1, losses=1, exercises=("bucket 0 is lost", "flushed", *CRASH)),
     _both("two changes in one; rebalance", (STOP, START), (STOP,), rebalances=1, exercises=("hears", "refused")),
     _both("can finish: crash, loss", (STOP,), (STOP,), crashes=1, losses=1, liveness=True),
+    _telling(
+        "can finish: a stranger, a loss, a zombie, crash",
+        2,
+        strangers=1,
+        losses=1,
+        rebalances=2,
+        crashes=1,
+        liveness=True,
+        exercises=("in the group", "flushed", "is refused", "again"),
+    ),
+    _telling(
+        "can finish: strangers in the group and its copy",
+        2,
+        strangers=1,
+        intruders=1,
+        losses=1,
+        crashes=1,
+        rebalances=1,
+        liveness=True,
+        exercises=("in the copy", "and stops", "an operator sets"),
+    ),
+    _telling(
+        "can finish: upgrade, back, and again; a stranger then",
+        3,
+        upgrade=1,
+        returns=1,
+        strangers=1,
+        crashes=2,
+        rebalances=1,
+        liveness=True,
+        exercises=("the version before tells", "in the group"),
+    ),
+    _telling("can finish: upgrade of what cannot be", 2, upgrade=1, outside=True, strangers=1, liveness=True),
+    _telling(
+        "can finish: everything expires while all are stopped",
+        2,
+        expiries=1,
+        stops=2,
+        stopped_for_days=True,
+        liveness=True,
+        exercises=("expires", "an operator sets"),
+    ),
     _classifying("zombie", 1, 0, zombies=1, exercises=("for dead", "hears")),
     _classifying("crash of the only one", 1, 1, crashes=1, ledgers=(OURS,), exercises=("dies",)),
     _classifying("rebalance", 2, 0, rebalances=1, most_samples=1, exercises=("gives inbound",)),
@@ -202,6 +254,25 @@ SMALL = [
         ledgers=(OURS,),
         liveness=True,
         exercises=("made anew", "is another", "finds no offset"),
+    ),
+    _classifying(
+        "can finish: strangers in the group and in its copy, crash",
+        1,
+        strangers=2,
+        crashes=1,
+        liveness=True,
+        exercises=("in the group", "in the copy", "commits 1 of inbound 0 again"),
+        **COPIED,
+    ),
+    _classifying("can finish: everything expires, a stranger", 1, expiries=1, strangers=1, liveness=True, **COPIED),
+    _classifying(
+        "a zombie takes the copy back, a stranger",
+        1,
+        zombies=1,
+        strangers=1,
+        copy=True,
+        most_samples=1,
+        exercises=("for dead", "in the copy"),
     ),
     _keys("keys", STOP, OTHERS_STOP, START, keys=2, restarts=1, liveness=True, exercises=KEYS_LOST),
     _keys("entries", STOP, OTHERS_STOP, entries=2, restarts=1, liveness=True, exercises=("is removed", "is deleted")),
@@ -247,6 +318,10 @@ DEEP = [
     _classifying("two inbound topics, one made anew", 1, 1, recreations=1, ledgers=(OURS,), **DEEPEST),
     _classifying("inbound is made anew; zombie", 1, 0, recreations=1, zombies=1, most_samples=1, **DEEPEST),
     _classifying("zombie in two partitions", 1, 1, zombies=1, most_samples=1, **DEEPEST),
+    _classifying("strangers, crash of either", 2, strangers=2, crashes=1, copy=True, most_samples=1, **DEEPEST),
+    _classifying(
+        "strangers, inbound is made anew", 1, strangers=1, recreations=1, copy=True, most_samples=1, **DEEPEST
+    ),
     _classifying("zombie, crash", 2, 0, zombies=1, crashes=1, most_samples=1, **DEEPEST),
     _classifying(
         "one with another ledger; zombie, crash", 1, 1, zombies=1, crashes=1, ledgers=(OURS, OTHER), **DEEPEST
@@ -317,6 +392,15 @@ REMOVED = [
     _without("fences_zombies", _both, (STOP,), (STOP,), rebalances=1, expected=Harm.TWICE),
     _without("asks_when_settled", _both, (STOP,), (STOP,), rebalances=1, expected=Harm.TWICE),
     _without("one_transaction", _view, STOP, crashes=1, expected=Harm.TWICE),
+    _without("published_from_copy", _telling, 1, strangers=1, crashes=1, expected=Harm.TWICE),
+    _without("notes_told", _telling, 1, intruders=1, crashes=1, expected=Harm.LOST),
+    _without("fenced_last", _telling, 1, rebalances=1, expected=Harm.TWICE),
+    _without("fences_zombies", _telling, 1, rebalances=1, expected=Harm.TWICE),
+    _without("asks_when_settled", _telling, 1, rebalances=1, expected=Harm.TWICE),
+    _without("adopts_once", _telling, 1, strangers=1, crashes=1, expected=Harm.TWICE),
+    _without("adopts_in_bounds", _telling, 2, upgrade=1, outside=True, strangers=1, expected=Harm.TWICE),
+    _without("checks_told", _telling, 1, expiries=1, stops=1, stopped_for_days=True, expected=Harm.TWICE),
+    _without("renews", _telling, 1, expiries=1, losses=1, rebalances=1, expected=Harm.TWICE),
     # L4
     _without("time_before_end", _view, STOP, expected=Harm.ALLOWED),
     _without("time_before_end", _classifying, 1, 0, expected=Harm.ALLOWED),
@@ -337,10 +421,13 @@ REMOVED = [
     _without("commits_at_end", _classifying, 2, 0, controls=MARKER, liveness=True, expected=Harm.STUCK),
     _without("resumes_at_committed", _classifying, 2, 0, crashes=1, expected=Harm.ALLOWED),
     _without("begins_at_first", _classifying, 1, 0, expected=Harm.ALLOWED),
-    _without("names_ledger", _classifying, 1, 0, ledgers=(OURS, OTHER), expected=Harm.ALLOWED),
+    _without("resumes_at_noted", _classifying, 1, crashes=1, strangers=1, **COPIED, expected=Harm.ALLOWED),
+    _without("counts_noted", _classifying, 1, strangers=1, **COPIED, expected=Harm.ALLOWED),
+    _without("writes_again", _classifying, 1, strangers=2, **COPIED, liveness=True, expected=Harm.STUCK),
+    _without("names_ledger", _classifying, 1, 0, ledgers=(OURS, OTHER), liveness=True, expected=Harm.STUCK),
     _without("refuses_other_ledger", _classifying, 1, 0, crashes=1, ledgers=(OURS, OTHER), expected=Harm.ALLOWED),
     _without("counts_own_ledger", _classifying, 1, 0, ledgers=(OURS, OTHER), expected=Harm.ALLOWED),
-    _without("names_topic", _classifying, 1, 0, recreations=1, expected=Harm.ALLOWED),
+    _without("names_topic", _classifying, 1, recreations=1, ledgers=(OURS,), liveness=True, expected=Harm.STUCK),
     _without("rereads_other_topic", _classifying, 1, 0, recreations=1, crashes=1, expected=Harm.ALLOWED),
     _without(
         "notices_other_topic", _classifying, 1, 0, recreations=1, ledgers=(OURS,), liveness=True, expected=Harm.STUCK
@@ -384,5 +471,15 @@ HARMLESS = [
 
 OPEN = [
     _keys("a record is deleted, changes too", *ALL_KINDS, entries=1, expected=Harm.LOST),
+    _telling("everything expires after a crash", 1, expiries=1, crashes=1, stopped_for_days=True, expected=Harm.TWICE),
+    _telling(
+        "everything expires, and Redis is flushed",
+        1,
+        expiries=1,
+        stops=1,
+        losses=1,
+        stopped_for_days=True,
+        expected=Harm.TWICE,
+    ),
 ]
 """All rules are kept, and something goes wrong all the same: README.md says what. Repaired, it belongs to SMALL."""

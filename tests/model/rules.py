@@ -54,6 +54,14 @@ class Rules:
     one_token: bool = rule("L3", "what was taken under one assignment is not sent under a later one")
     fences_zombies: bool = rule("L3", "the broker refuses offsets under the group metadata of an older generation")
     one_transaction: bool = rule("L3", "changes and offset go out in one transaction")
+    # Published, TransactionalOutbox
+    published_from_copy: bool = rule("L3", "`published` is what the copy of the appliers' group holds, not the group")
+    notes_told: bool = rule("L3", "an offset without our note proves nothing of what was told")
+    fenced_last: bool = rule("L3", "of a transaction's offsets those of the group, under the token, are sent last")
+    adopts_once: bool = rule("L3", "an offset of the version before is adopted only where the copy holds none")
+    adopts_in_bounds: bool = rule("L3", "what is adopted lies between `published` in meta and the ledger's end")
+    checks_told: bool = rule("L3", "nobody publishes from below what a bucket's meta knows to be told")
+    renews: bool = rule("L3", "what is committed is written again each hour, so that it cannot expire")
     # Voucher.vouch, vouch.lua
     time_before_end: bool = rule("L4", "the time is read before the ledger's end")
     vouches_for_run: bool = rule("L4", "the server's identity must still hold when its bucket is vouched for")
@@ -80,7 +88,10 @@ class Rules:
     notices_other_topic: bool = rule("L5", "a classifier whose inbound topic was made anew ends")
     refuses_other_ledger: bool = rule("L5", "a classifier refuses offsets that name another ledger")
     commits_as_member: bool = rule("L5", "the broker refuses the commit of a member that it takes for dead")
+    resumes_at_noted: bool = rule("L5", "a classifier goes on at no offset without our note")
+    writes_again: bool = rule("L5", "owners write again what was overwritten, in the group and in its copy")
     # Offsets.classified, Freshness.reached, Voucher._time
+    counts_noted: bool = rule("L5", "the voucher counts no offset without our note")
     counts_own_ledger: bool = rule("L5", "the voucher does not count offsets that name another ledger")
     counts_own_topic: bool = rule("L5", "the voucher does not count offsets that name another topic")
     clock_before_topics: bool = rule("L5", "the clock is read before the voucher asks which topics inbound's are")

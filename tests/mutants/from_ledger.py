@@ -6,6 +6,13 @@ from tests.mutants.mutant import Edit, Mutant
 
 APPLY, BEGIN, TAKE, AUDIT = (f"suppression/{name}.lua" for name in ("apply", "begin", "take", "audit"))
 
+NOTED = "noted = kept.greatest(note)\n"
+ANY_NOTE = 'max((one.offset for one in kept if one and one.note in ("", note)), default=None)'
+SEND_COPY, SEND_GROUP = (
+    f"            self._retrying(lambda: self._send_offsets(producer, places, token.{name}_metadata))\n"
+    for name in ("copy", "group")
+)
+
 STATE = [
     Mutant(
         "tie reversed",
@@ -206,11 +213,59 @@ L3 = [
         "the offset of before is taken for the last one",
         (
             Edit(
-                "kafka/inbox.py",
-                '"group.id": group,\n                "isolation.level": "read_committed"',
-                '"group.id": group,\n                "isolation.level": "read_uncommitted"',
+                "kafka/committed.py",
+                '"isolation.level": "read_committed" if waits_for_transactions',
+                '"isolation.level": "read_uncommitted" if waits_for_transactions',
             ),
         ),
+    ),
+    Mutant(
+        "`published` is what the group says",
+        "published_from_copy",
+        "whatever a stranger commits there is taken for told",
+        (Edit("published.py", NOTED, "noted = kept.group.offset if kept.group else 0\n"),),
+    ),
+    Mutant(
+        "an offset without a note counts as told",
+        "notes_told",
+        "whatever a stranger commits in the copy is taken for told",
+        (Edit("published.py", NOTED, f"noted = {ANY_NOTE}\n"),),
+    ),
+    Mutant(
+        "the group's offsets are sent first",
+        "fenced_last",
+        "who was replaced after that sends its copy's unfenced, and nobody waited for them",
+        (Edit("kafka/producers.py", f"{SEND_COPY}{SEND_GROUP}", f"{SEND_GROUP}{SEND_COPY}"),),
+    ),
+    Mutant(
+        "an offset without a note is adopted again and again",
+        "adopts_once",
+        "a stranger's is taken for that of the version before",
+        (
+            Edit(
+                "published.py",
+                NOTED,
+                f"{NOTED}    if kept.group and not kept.group.note:\n        return kept.group.offset\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "whatever stands there is adopted",
+        "adopts_in_bounds",
+        "also what cannot be the version before's",
+        (Edit("published.py", "if copy is None and remembered <= group.offset <= end():", "if copy is None:"),),
+    ),
+    Mutant(
+        "meta is not asked how far changes were told",
+        "checks_told",
+        "offsets that expired are taken for those of a beginning",
+        (Edit("published.py", "        check_told(partition, noted or 0, remembered)\n", ""),),
+    ),
+    Mutant(
+        "what stands is never written again",
+        "renews",
+        "it expires where nothing moves",
+        (Edit("publisher.py", "if now - self._written > WRITE_EVERY:", "if False:"),),
     ),
     Mutant(
         "a commit in doubt is taken as aborted",

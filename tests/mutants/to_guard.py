@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from tests.mutants.mutant import Edit, Mutant
 
+COUNTED = "kept.greatest(notes[partition.topic])"
+
 L4 = [
     Mutant(
         "committed offsets of inbound are read after the ledger's end",
@@ -167,7 +169,7 @@ L5 = [
                 "if start is None else start\n",
                 "if start is None else start\n"
                 "                from confluent_kafka import TopicPartition as _Place\n"
-                "                if committed is not None:\n"
+                "                if start is not None:\n"
                 "                    ends = self._inbox._consumer.get_watermark_offsets(_Place(*partition))\n"
                 "                    starts[partition] = ends[1]\n",
             ),
@@ -186,6 +188,41 @@ L5 = [
         ),
     ),
     Mutant(
+        "a classifier goes on behind a stranger",
+        "resumes_at_noted",
+        "what the stranger took is never classified",
+        (
+            Edit(
+                "classifier.py",
+                "start = kept.greatest(note)",
+                'start = max((one.offset for one in kept if one and one.note in ("", note)), default=None)',
+            ),
+        ),
+    ),
+    Mutant(
+        "what a stranger commits counts",
+        "counts_noted",
+        "the voucher takes what the stranger took for read",
+        (
+            Edit(
+                "kafka/offsets.py",
+                COUNTED,
+                'max((one.offset for one in kept if one and one.note in ("", notes[partition.topic])), default=None)',
+            ),
+        ),
+    ),
+    Mutant(
+        "what was overwritten is not written again",
+        "writes_again",
+        "where nothing moves nobody can say how far it was read",
+        (
+            Edit("keeper.py", "if copy is None or copy.note != note or copy.offset < known[partition]:", "if False:"),
+            Edit(
+                "keeper.py", "if group is None or group.note != note or group.offset < known[partition]:", "if False:"
+            ),
+        ),
+    ),
+    Mutant(
         "a commit names no ledger",
         "names_ledger",
         "nobody can tell what it stands for",
@@ -195,7 +232,13 @@ L5 = [
         "a classifier goes on behind another ledger",
         "refuses_other_ledger",
         "what stands in the other one is missing in this one",
-        (Edit("classifier.py", "elif committed.note:", "elif False:"),),
+        (
+            Edit(
+                "classifier.py",
+                'other = one.note.partition("/")[0]',
+                'return one.offset\n                other = one.note.partition("/")[0]',
+            ),
+        ),
     ),
     Mutant(
         "offsets for another ledger count",
@@ -204,8 +247,8 @@ L5 = [
         (
             Edit(
                 "kafka/offsets.py",
-                'if committed and committed.note in ("", notes[partition.topic]) else None',
-                "if committed else None",
+                COUNTED,
+                "max((one.offset for one in kept if one and one.note), default=None)",
             ),
         ),
     ),
@@ -228,8 +271,8 @@ L5 = [
         (
             Edit(
                 "classifier.py",
-                "            return None\n        elif",
-                "            return committed.offset\n        elif",
+                'it is read from its beginning", **place)\n            return None',
+                'it is read from its beginning", **place)\n            return max(one.offset for one in found)',
             ),
         ),
     ),
@@ -246,8 +289,9 @@ L5 = [
         (
             Edit(
                 "kafka/offsets.py",
-                'committed.note in ("", notes[partition.topic])',
-                'committed.note.partition("/")[0] in ("", notes[partition.topic].partition("/")[0])',
+                COUNTED,
+                'max((one.offset for one in kept if one and one.note.partition("/")[0] == '
+                'notes[partition.topic].partition("/")[0]), default=None)',
             ),
         ),
     ),

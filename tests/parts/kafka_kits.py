@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from confluent_kafka import Producer
 from confluent_kafka.admin import NewPartitions  # type: ignore[attr-defined] # public all the same
 
-from consumer.kafka.inbox import CommittedReader, Inbox
+from consumer.kafka.committed import CommittedReader, KeptOffsets
+from consumer.kafka.inbox import Inbox
 from consumer.kafka.offsets import Offsets
 from consumer.kafka.producers import LedgerProducer, TransactionalOutbox
 from tests.parts.fake_kafka import Admin, Place
@@ -97,7 +98,7 @@ def reader(kit: Kit, topic: str) -> CommittedReader:
 
 
 def offsets(kit: Kit, topic: str, timeout: float = 20.0) -> Offsets:
-    return Offsets(kit.admin(), reader(kit, topic), timeout=timeout)
+    return Offsets(kit.admin(), KeptOffsets(kit.config(), topic), timeout=timeout)
 
 
 def outbox(kit: Kit, timeout: float = 10.0) -> Interrupted:
@@ -211,11 +212,12 @@ def committed(kit: Kit, topic: str, partition: Partition) -> int | str | None:
     """Return a committed offset, or that it is pending."""
     asked = reader(kit, topic)
     try:
-        return asked.committed(partition, 1.0)
+        found = asked.committed(partition, 1.0)
     except TimeoutError:
         return "pending"
     finally:
         asked.close()
+    return None if found is None else found.offset
 
 
 def read_all(kit: Kit, topic: str, partitions: int) -> list[bytes | None]:

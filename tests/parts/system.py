@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, suppress
 from typing import TYPE_CHECKING, Any, cast
 
 import redis
-from confluent_kafka import Consumer, IsolationLevel, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec  # type: ignore[attr-defined]
 from prometheus_client import generate_latest
 from redis.backoff import NoBackoff
@@ -33,7 +33,8 @@ from consumer.guard import Guard
 from consumer.inbound import Inbound
 from consumer.intake import Intake, Topics
 from consumer.kafka import topics
-from consumer.kafka.inbox import CommittedReader, Inbox
+from consumer.kafka.committed import KeptOffsets
+from consumer.kafka.inbox import Inbox
 from consumer.kafka.probe import Probe
 from consumer.kafka.producers import LedgerProducer, TransactionalOutbox
 from consumer.kafka.topics import topic_ids
@@ -42,6 +43,7 @@ from consumer.ops.health import Health
 from consumer.ops.losses import Losses
 from consumer.ops.metrics import Metrics
 from consumer.passage import Passage
+from consumer.published import Published
 from consumer.publisher import Publisher
 from consumer.putting_aside import PuttingAside
 from consumer.skips import Allowed, SkipLog
@@ -376,6 +378,21 @@ class System(AbstractContextManager["System"]):
         wait_until(answered, "the group's coordinator answers", 30)
         return {place.partition: place.offset for place in answer}
 
+    def commit_both(self, stage: str, role: str, offsets: Mapping[int, int]) -> None:
+        """Set the offsets of a stage's group and of its copy, as `optout offsets set` does."""
+        for name in (stage, f"{stage}.kept"):
+            self.commit(name, role, offsets)
+
+    def expire(self, stage: str) -> None:
+        """Delete what a stage's group and its copy have committed; neither may have members."""
+        groups = [f"{self.group}.{stage}", f"{self.group}.{stage}.kept"]
+        for future in self.admin.delete_consumer_groups(groups).values():
+            try:
+                future.result(10)
+            except KafkaException as problem:
+                if problem.args[0].code() != KafkaError.GROUP_ID_NOT_FOUND:
+                    raise
+
     def _stranger(self, stage: str) -> Consumer:
         """Return a client that speaks for a stage's group without being a member of it.
 
@@ -533,8 +550,18 @@ class System(AbstractContextManager["System"]):
         assert producer.flush(20) == 0
         return producer
 
-    def commit(self, stage: str, role: str, offsets: Mapping[int, int], note: str = "") -> None:
-        """Set the offsets of a stage's group by hand, with a note that stays with them; it must have no members."""
+    def note(self, stage: str, role: str) -> str:
+        """Return what our own offsets of a stage carry: the ledger's id, a classifier's that of its topic, too."""
+        if stage.startswith("apply"):
+            return self.ledger.topic_id
+        return f"{self.ledger.topic_id}/{topics.topic_id(self.admin, self.topics[role])}"
+
+    def commit(self, stage: str, role: str, offsets: Mapping[int, int], note: str | None = None) -> None:
+        """Set the offsets of a stage's group, which must have no members: in our name, unless another note is given.
+
+        The copy of a stage is a stage of its own, as in "apply.kept".
+        """
+        note = self.note(stage, role) if note is None else note
         places = [TopicPartition(self.topics[role], partition, offset, note) for partition, offset in offsets.items()]
 
         def done() -> bool:  # in a cluster that has just started the group's coordinator may not be ready
@@ -585,7 +612,8 @@ class Applying:
         self.view = view or system.view()
         self.inbox = Inbox(system.client(**properties or {}) | {"group.id": system.ledger.group}, lambda *_: None)
         self.outbox = outbox or TransactionalOutbox(system.client())
-        self.committed = CommittedReader(system.client(), system.ledger.group)
+        logger = cast("FilteringBoundLogger", self.logger)
+        self.committed = Published(system.client(), system.ledger.group, system.ledger.topic_id, logger)
         changes = Changes(
             system.ledger,
             system.codec,
@@ -682,6 +710,7 @@ class Classifying:
             intake=intake,
             producer=self.producer,
             inbound=Inbound(names, system.ledger.topic_id, lambda asked: topic_ids(system.admin, asked)),
+            kept=KeptOffsets(system.client(), f"{system.group}.classify"),
             metrics=self.ops.metrics,
             health=self.ops.health,
             log=cast("FilteringBoundLogger", self.logger),

@@ -13,6 +13,7 @@ VOUCHER = "tests/integration/test_voucher.py::"
 CLASSIFIER = "tests/integration/test_classifier.py::"
 COMMITTING = "tests/integration/test_committing.py::"
 CONFIRMING = "tests/integration/guard/test_guard_confirming.py::"
+STRANGERS = "tests/integration/test_strangers.py::"
 GUARD = "tests/integration/guard/test_guard_servers.py::"
 L2, L3, L4, L5, L6, STATE = (f"tests/traces/test_{part}.py::" for part in ("l2", "l3", "l4", "l5", "l6", "state"))
 
@@ -55,6 +56,13 @@ TRACES: dict[str, tuple[str, ...]] = {
         PUBLISHER + "test_rebalance_in_the_middle_of_sending",
     ),
     "one_transaction": (PUBLISHER + "test_killed_before_the_commit",),
+    "published_from_copy": (STRANGERS + "test_changes_behind_a_stranger_are_told",),
+    "notes_told": (STRANGERS + "test_stranger_in_the_copy_moves_nothing",),
+    "fenced_last": (STRANGERS + "test_worker_that_was_replaced_fails_with_its_copy_pending",),
+    "adopts_once": (STRANGERS + "test_upgrade_adopts_the_offset_once",),
+    "adopts_in_bounds": (STRANGERS + "test_what_cannot_be_is_not_adopted",),
+    "checks_told": (PUBLISHER + "test_offset_below_what_was_told_is_a_fault",),
+    "renews": (STRANGERS + "test_what_stands_is_written_again_each_hour",),
     "time_before_end": (VOUCHER + "test_no_stop_slips_in_between_two_questions",),
     "vouches_for_run": (VOUCHER + "test_rolled_back_server_is_not_vouched_for",),
     "vouches_for_epoch": (VOUCHER + "test_bucket_begun_anew_in_between_is_not_vouched_for",),
@@ -71,6 +79,9 @@ TRACES: dict[str, tuple[str, ...]] = {
     "commits_at_end": (CLASSIFIER + "test_end_behind_transactions_is_reached",),
     "resumes_at_committed": (CLASSIFIER + "test_successor_goes_on_where_the_last_one_committed",),
     "begins_at_first": (CLASSIFIER + "test_everything_is_committed_when_taken_over",),
+    "resumes_at_noted": (STRANGERS + "test_texts_that_a_stranger_took",),
+    "counts_noted": (STRANGERS + "test_texts_that_a_stranger_took",),
+    "writes_again": (STRANGERS + "test_what_was_overwritten_is_written_again",),
     "names_ledger": (L5 + "test_texts_that_went_into_another_ledger",),
     "refuses_other_ledger": (L5 + "test_texts_that_went_into_another_ledger",),
     "counts_own_ledger": (L5 + "test_texts_that_went_into_another_ledger",),

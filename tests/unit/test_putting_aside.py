@@ -43,7 +43,9 @@ class Kafka:
     def close(self) -> None:
         pass
 
-    def publish(self, records: Sequence[Outgoing], offsets: Mapping[Partition, int], token: Token) -> None:
+    def publish(
+        self, records: Sequence[Outgoing], offsets: Mapping[Partition, int], token: Token, note: str = ""
+    ) -> None:
         assert token is NO_TOKEN
         self.asked += 1
         if any(len(record.value or b"") > self.takes for record in records):

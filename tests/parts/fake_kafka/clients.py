@@ -34,6 +34,7 @@ class Consumer:
         self._group = broker.group(config["group.id"])
         self._on_commit: Callable[[KafkaError | None, list[TopicPartition]], None] | None = config.get("on_commit")
         self._answers: list[tuple[KafkaError | None, list[TopicPartition]]] = []
+        self._waits = config.get("isolation.level", "read_committed") == "read_committed"
         self._topics: list[str] = []
         self._member: Member | None = None
         self._positions: dict[Place, int] = {}
@@ -151,7 +152,7 @@ class Consumer:
     def committed(self, asked: Sequence[TopicPartition], timeout: float) -> list[TopicPartition]:
         self._broker.before("committed")
         places = [Place(p.topic, p.partition) for p in asked]
-        if self._broker.away or self._broker.holds_offsets(self._group, places):
+        if self._broker.away or (self._waits and self._broker.holds_offsets(self._group, places)):
             self._broker.clock.sleep(timeout)
             raise failure(KafkaError._TIMED_OUT, retriable=True)
         return [TopicPartition(*place, *self._group.committed.get(place, (-1001, ""))) for place in places]

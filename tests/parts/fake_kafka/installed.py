@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from unittest import mock
 
-from consumer.kafka import inbox, producers
+from consumer.kafka import committed, inbox, producers
 from tests.parts.fake_kafka.clients import Consumer, Producer
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 def installed(broker: Broker) -> Iterator[None]:
     """Let every client that the product builds meanwhile be one of this broker's, and its clock be the broker's."""
     with (
+        mock.patch.object(committed, "Consumer", lambda config: Consumer(broker, config)),
         mock.patch.object(inbox, "Consumer", lambda config: Consumer(broker, config)),
         mock.patch.object(producers, "Producer", lambda config, **_: Producer(broker, config)),
         _in_its_time(broker),

@@ -1,0 +1,164 @@
+"""How far groups of ours have come, and the copy of it that no stranger overwrites.
+
+Whoever may use a group can join it and commit what it likes: `kafka-console-consumer --group` does. So each group has
+a copy under the name `<group>.kept`, which nobody joins, and each offset of ours carries a note in either. One with our
+note is true wherever it stands; one without proves nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from consumer.kafka.cluster import PRODUCERS_ONLY, without
+from consumer.kafka.errors import KafkaGone, Triage, sentence, triage
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["Committed", "CommittedReader", "Kept", "KeptOffsets", "OffsetsCopy", "Partition", "committed", "copy_of"]
+
+COPY = ".kept"
+
+
+class Partition(NamedTuple):
+    """One partition of one topic."""
+
+    topic: str
+    number: int
+
+
+class Committed(NamedTuple):
+    """An offset that a group has committed, and the note that was committed with it."""
+
+    offset: int
+    note: str
+
+
+class Kept(NamedTuple):
+    """What is committed of one partition: in the group, and in its copy."""
+
+    group: Committed | None
+    copy: Committed | None
+
+    def greatest(self, note: str) -> int | None:
+        """Return the greatest offset with this note, None where there is none."""
+        return max((one.offset for one in self if one is not None and one.note == note), default=None)
+
+    def stands(self, offset: int, note: str) -> bool:
+        """Whether both hold this offset with this note."""
+        return self.group == self.copy == (offset, note)
+
+
+def copy_of(group: str) -> str:
+    """Return the name of the group that holds the copy of what this one has committed."""
+    return group + COPY
+
+
+class CommittedReader:
+    """Reads the offsets that a group has committed, without being a member of it.
+
+    A client of its own, so that a thread beside the member can ask while the member polls or closes. It never joins.
+    """
+
+    def __init__(self, config: Mapping[str, Any], group: str, *, waits_for_transactions: bool = True) -> None:
+        self.group = group
+        self._consumer = Consumer(
+            {
+                **without(config, PRODUCERS_ONLY),
+                "group.id": group,
+                "isolation.level": "read_committed" if waits_for_transactions else "read_uncommitted",
+                "enable.auto.commit": False,
+            }
+        )
+
+    def committed(self, partition: Partition, timeout: float) -> Committed | None:
+        """Return what the group has committed of one partition, None if nothing.
+
+        Raises TimeoutError while a transaction that holds an offset of it is pending, or Kafka is away. Where
+        transactions hold offsets, partitions are asked one by one: a pending one delays all that are asked together.
+        """
+        return self.all_committed([partition], timeout)[partition]
+
+    def all_committed(self, partitions: Sequence[Partition], timeout: float) -> dict[Partition, Committed | None]:
+        """Return the group's committed offsets, asked together. Raises TimeoutError."""
+        asked = [TopicPartition(p.topic, p.number) for p in partitions]
+        return committed(self._consumer, asked, timeout) if asked else {}
+
+    def write(self, offsets: Mapping[Partition, int], notes: Mapping[str, str]) -> bool:
+        """Commit these offsets, each with its topic's note; False where they could not be: the group has members."""
+        if not offsets:
+            return True
+        places = [TopicPartition(p.topic, p.number, at, notes.get(p.topic, "")) for p, at in offsets.items()]
+        try:
+            done = self._consumer.commit(offsets=places, asynchronous=False)
+        except KafkaException as problem:
+            if triage(problem) is Triage.FATAL:
+                raise KafkaGone(f"offsets cannot be committed: {sentence(problem)}") from None
+            return False
+        return all(place.error is None for place in done or [])
+
+    def end(self, partition: Partition, timeout: float) -> int:
+        """Return the offset after the last record of a partition. Raises TimeoutError."""
+        try:
+            _, high = self._consumer.get_watermark_offsets(
+                TopicPartition(partition.topic, partition.number), timeout=timeout
+            )
+        except KafkaException as problem:
+            raise TimeoutError(sentence(problem)) from None
+        return int(high)
+
+    def close(self) -> None:
+        """Close the client."""
+        self._consumer.close()
+
+
+class OffsetsCopy(CommittedReader):
+    """The copy of what a group has committed, to be read and written by whoever owns a partition of the group.
+
+    `metadata` lets a transaction commit offsets to it. The broker takes that for every partition and fences nobody: who
+    sends it sends the group's own offsets behind it, under an assignment, in the same transaction.
+    """
+
+    def __init__(self, config: Mapping[str, Any], group: str) -> None:
+        super().__init__(config, copy_of(group))
+        self.metadata: Any = self._consumer.consumer_group_metadata()
+
+
+class KeptOffsets:
+    """Reads what a group and its copy hold, at once: a transaction that a stranger left pending is not waited for."""
+
+    def __init__(self, config: Mapping[str, Any], group: str) -> None:
+        self._group = CommittedReader(config, group, waits_for_transactions=False)
+        self._copy = CommittedReader(config, copy_of(group), waits_for_transactions=False)
+
+    def both(self, partitions: Sequence[Partition], timeout: float) -> dict[Partition, Kept]:
+        """Return what both hold of each partition. Raises TimeoutError."""
+        groups = self._group.all_committed(partitions, timeout)
+        copies = self._copy.all_committed(partitions, timeout)
+        return {partition: Kept(groups[partition], copies[partition]) for partition in partitions}
+
+    def close(self) -> None:
+        """Close the clients."""
+        self._group.close()
+        self._copy.close()
+
+
+def committed(consumer: Consumer, asked: list[TopicPartition], timeout: float) -> dict[Partition, Committed | None]:
+    """Return the offsets that a consumer's group has committed. Raises TimeoutError."""
+    began = time.monotonic()
+    try:
+        answers = consumer.committed(asked, timeout=timeout)
+    except KafkaException as problem:
+        if triage(problem) is Triage.FATAL:
+            raise KafkaGone(f"the committed offsets cannot be read: {sentence(problem)}") from None
+        raise TimeoutError(f"{sentence(problem)} after {time.monotonic() - began:.1f} s") from None
+    for answer in answers:
+        if answer.error is not None:
+            raise TimeoutError(sentence(answer.error))
+    return {
+        Partition(a.topic, a.partition): Committed(a.offset, a.metadata or "") if a.offset >= 0 else None
+        for a in answers
+    }

@@ -1,0 +1,121 @@
+"""How far changes were told: what Kafka holds of it, and what of that counts (L3).
+
+`published` is the greatest offset with our note in the copy of the appliers' group or in the group itself. The copy is
+asked first, and waited for while a transaction holds an offset of it: with the answer nothing of before is undecided.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from consumer.domain.losses import Loss
+from consumer.kafka.committed import CommittedReader, Kept, KeptOffsets, OffsetsCopy
+from consumer.ledger import SET, LedgerFault, check_told
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from structlog.typing import FilteringBoundLogger
+
+    from consumer.kafka.committed import Committed, Partition
+
+
+class Told(NamedTuple):
+    """How far a bucket's changes were told, and whether both groups say so with our note."""
+
+    offset: int
+    stands: bool
+
+
+class Published:
+    """Asks Kafka how far changes of a ledger were told. `note` is what an offset of it carries: the ledger's id."""
+
+    def __init__(self, config: Mapping[str, Any], group: str, note: str, log: FilteringBoundLogger) -> None:
+        self.note = note
+        self._copy = OffsetsCopy(config, group)
+        self._group = CommittedReader(config, group)
+        self._at_once = KeptOffsets(config, group)
+        self._log = log
+
+    def ask(
+        self, remembered: Mapping[Partition, int], timeout: float
+    ) -> tuple[dict[Partition, Told], dict[Partition, TimeoutError]]:
+        """Return how far changes of these partitions were told, and of which nobody could say it, and why.
+
+        `remembered` is what the meta of each bucket says. Partitions are asked one by one, until `timeout` is over: a
+        pending transaction is to hold up its own alone. Raises LedgerFault where nobody can know.
+        """
+        began = time.monotonic()
+        copies: dict[Partition, Committed | None] = {}
+        unknown: dict[Partition, TimeoutError] = {}
+        for partition in remembered:
+            if time.monotonic() - began > timeout:
+                break
+            try:
+                copies[partition] = self._copy.committed(partition, timeout)
+            except TimeoutError as problem:
+                unknown[partition] = problem
+        told: dict[Partition, Told] = {}
+        try:
+            kept = self._at_once.both(list(copies), timeout)
+        except TimeoutError as problem:
+            return told, unknown | dict.fromkeys(copies, problem)
+        for partition, copy in copies.items():
+            try:
+                told[partition] = self._told(
+                    partition, Kept(kept[partition].group, copy), remembered[partition], timeout
+                )
+            except TimeoutError as problem:
+                unknown[partition] = problem
+        return told, unknown
+
+    def _told(self, partition: Partition, kept: Kept, remembered: int, timeout: float) -> Told:
+        if kept.copy is None or kept.copy.note != self.note:  # the group alone says it: so it is waited for, too
+            kept = Kept(self._group.committed(partition, timeout), kept.copy)
+        told = told_of(partition, kept, self.note, remembered, lambda: self._group.end(partition, timeout))
+        if told and kept.greatest(self.note) != told:
+            self._log.warning(
+                "the offset that the version before committed is adopted, once, as how far changes were told",
+                bucket=partition.number,
+                offset=told,
+            )
+        return Told(told, kept.stands(told, self.note))
+
+    def amiss(self, told: Mapping[Partition, int], timeout: float) -> set[Partition]:
+        """Return those of which the group or its copy holds something else than this. Raises TimeoutError."""
+        kept = self._at_once.both(list(told), timeout)
+        return {partition for partition, offset in told.items() if not kept[partition].stands(offset, self.note)}
+
+    def close(self) -> None:
+        """Close the clients."""
+        for client in (self._copy, self._group, self._at_once):
+            client.close()
+
+
+def told_of(partition: Partition, kept: Kept, note: str, remembered: int, end: Callable[[], int]) -> int:
+    """Return how far changes of a partition were told. Raises LedgerFault where nobody can know.
+
+    An offset without a note is the version before's where the copy holds nothing, and it lies between `published` in
+    meta and the ledger's end; or where that version ran again in between, and meta says the same. Nothing in either is
+    a beginning, unless meta knows better. What names another ledger is nothing.
+    """
+    noted = kept.greatest(note)
+    if noted is not None and noted >= remembered:
+        return noted
+    group, copy = (one if one is not None and one.note in ("", note) else None for one in kept)
+    if group is not None and not group.note:
+        if copy is None and remembered <= group.offset <= end():
+            return group.offset
+        if noted is not None and group.offset == remembered:
+            return remembered
+    elif copy is None or copy.note:
+        check_told(partition, noted or 0, remembered)
+        return 0
+    raise LedgerFault(
+        f"how far changes of {partition.topic} [{partition.number}] were told is not known: somebody else committed "
+        f"offsets of it in the group of the appliers, or in its copy; changes up to {max(noted or 0, remembered)} were "
+        f"told for certain; find out who uses these groups, stop the workers, and set it with `{SET} apply --to "
+        f"{partition.number}:OFFSET`",
+        Loss.OFFSETS_RESET,
+    )

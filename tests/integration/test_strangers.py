@@ -1,0 +1,315 @@
+"""Somebody else in our consumer groups: what they commit stands for nothing, on a real Kafka with a real member."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+
+from consumer.kafka.committed import KeptOffsets, Partition
+from consumer.kafka.members import members
+from consumer.kafka.offsets import Offsets
+from consumer.keeper import Keeper
+from consumer.ledger import LedgerFault
+from consumer.strangers import Strangers, client_id
+from tests.integration.test_publisher import (
+    HERE,
+    PATIENTS,
+    Interrupted,
+    each_once,
+    keywords,
+    owner,
+    publish,
+    system,
+    turn,
+)
+from tests.parts.system import Classifying, Ops, Watched, inbound, wait_for
+
+if TYPE_CHECKING:
+    from tests.parts.system import System
+
+__all__ = ["system"]
+
+
+def stranger(system: System, stage: str, role: str, **properties: Any) -> Consumer:
+    """Join a stage's group as another program does whose assignor fits; return it when it owns every partition."""
+    consumer = Consumer(
+        system.client(**properties)
+        | {
+            "group.id": f"{system.group}.{stage}",
+            "partition.assignment.strategy": "cooperative-sticky",
+            "auto.offset.reset": "earliest",
+            "enable.auto.commit": False,
+        }
+    )
+    consumer.subscribe([system.topics[role]])
+    everything = len(system.ends(role))
+
+    def owns() -> bool:
+        consumer.poll(0.1)
+        return len(consumer.assignment()) == everything
+
+    wait_for("the stranger owns everything", owns)
+    return consumer
+
+
+def take(system: System, stage: str, role: str) -> None:
+    """Let a stranger join, commit the end of everything, and leave."""
+    consumer = stranger(system, stage, role)
+    ends = [TopicPartition(system.topics[role], number, end) for number, end in system.ends(role).items()]
+    consumer.commit(offsets=ends, asynchronous=False)
+    consumer.close()
+    assert system.committed(stage, role) == system.ends(role)
+
+
+def both(system: System, stage: str, role: str) -> dict[int, list[tuple[int, str] | None]]:
+    """Return what a group and its copy hold of each partition."""
+    kept = KeptOffsets(system.client(), f"{system.group}.{stage}")
+    try:
+        found = kept.both([Partition(system.topics[role], number) for number in system.ends(role)], 10.0)
+    finally:
+        kept.close()
+    return {partition.number: [one and tuple(one) for one in pair] for partition, pair in found.items()}  # type: ignore[misc]
+
+
+def stands(system: System, stage: str, role: str) -> bool:
+    """Whether both hold the end of everything in our name."""
+    note = system.note(stage, role)
+    return both(system, stage, role) == {number: [(end, note)] * 2 for number, end in system.ends(role).items()}
+
+
+def keeper(system: System, classifying: Classifying) -> Keeper:
+    kept = KeptOffsets(system.client(), f"{system.group}.classify")
+    return Keeper(classifying.classifier, classifying.inbox.copy, kept, cast("Any", classifying.logger))
+
+
+def test_texts_that_a_stranger_took(system: System) -> None:
+    """A STOP that another program took out of our group is not vouched for, and is classified when that one is gone."""
+    system.make_topics(inbound=1)
+    text = Partition(system.topics["inbound"], 0)
+    system.write("inbound", (0, system.text(inbound(HERE, PATIENTS[0], "hello"))))
+    first = Classifying(system)
+    keeping = keeper(system, first)
+    first.until(lambda: system.committed("classify", "inbound") == {0: 1})
+    keeping.keep()
+    first.die()
+    system.write("inbound", (0, system.text(inbound(HERE, PATIENTS[0], "STOP"))))
+    take(system, "classify", "inbound")
+    note = system.note("classify", "inbound")
+    asked = Offsets(system.admin, keeping._kept)
+    assert asked.classified([text], {text.topic: note}) == {text: 1}
+    heir = Classifying(system)
+    heir.until(lambda: both(system, "classify", "inbound")[0][0] == (2, note))
+    assert [line.record["keyword"] for line in system.read("ledger")] == ["STOP"]
+    assert asked.classified([text], {text.topic: note}) == {text: 2}
+    heir.die()
+
+
+def test_what_was_overwritten_is_written_again(system: System) -> None:
+    """Where nothing moves, too, owners write again what a stranger overwrote in the group and in its copy."""
+    system.make_topics(inbound=1)
+    member = Classifying(system)
+    keeping = keeper(system, member)
+    member.until(lambda: system.committed("classify", "inbound") == {0: 0})
+    keeping.keep()
+    assert stands(system, "classify", "inbound")
+    assert member.inbox.commit({Partition(system.topics["inbound"], 0): 0})  # as any member may, without a note
+    system.commit("classify.kept", "inbound", {0: 0}, note="")
+    assert [one[1] for one in both(system, "classify", "inbound")[0] if one] == ["", ""]
+    keeping._looked = -1e9  # ten seconds later
+    keeping.keep()
+    member.classify()
+    assert stands(system, "classify", "inbound")
+    assert any("somebody else commits" in str(call.args[0]) for call in member.logger.calls)
+    member.die()
+
+
+def told_so_far(system: System, *words: str) -> None:
+    """Have words told by a worker that then dies."""
+    keywords(system, *words)
+    member = owner(system)
+    publish(member)
+    member.die()
+    assert stands(system, "apply", "ledger")
+
+
+@pytest.mark.parametrize("flushed", [False, True])
+def test_changes_behind_a_stranger_are_told(system: System, flushed: bool) -> None:  # noqa: FBT001
+    """What another program commits in the appliers' group skips no change and repeats none, with Redis lost or not."""
+    told_so_far(system, "STOP")
+    keywords(system, "START", "STOP")
+    take(system, "apply", "ledger")
+    if flushed:
+        system.flush_redis()
+    heir = owner(system)
+    publish(heir)
+    each_once(system, 6)
+    wait_for("in both", lambda: stands(system, "apply", "ledger"))
+    heir.die()
+
+
+def test_stranger_in_the_copy_moves_nothing(system: System) -> None:
+    """An offset without our note in the copy proves nothing: what the group says in our name counts."""
+    told_so_far(system, "STOP")
+    keywords(system, "START", "STOP")
+    system.commit("apply.kept", "ledger", system.ends("ledger"), note="")
+    heir = owner(system)
+    publish(heir)
+    each_once(system, 6)
+    assert stands(system, "apply", "ledger")
+    heir.die()
+
+
+def test_worker_that_was_replaced_fails_with_its_copy_pending(system: System) -> None:
+    """Who was replaced between the two groups is refused by the second, and nobody learns anything in between."""
+    keywords(system, "STOP")
+    heirs: list[Any] = []
+    sent: list[int] = []
+
+    def take_over() -> None:
+        sent.append(1)
+        if len(sent) == 2:
+            former.inbox.close()
+            heirs.append(owner(system))
+            heirs[0].publish()
+
+    outbox = Interrupted(system.client())
+    former = owner(system, outbox=outbox)
+    publish(former)
+    keywords(system, "START", "STOP")
+    turn(former, until=lambda: system.metas("applied") == system.ends("ledger"))
+    outbox.before = {"send_offsets_to_transaction": take_over}
+    former.publish()
+    outbox.before = {}
+    publish(heirs[0])
+    each_once(system, 6)
+    heirs[0].die()
+
+
+def test_upgrade_adopts_the_offset_once(system: System) -> None:
+    """Where there is no copy yet the group's offset of the version before is adopted; a stranger's later is not."""
+    told_so_far(system, "STOP", "STOP")
+    system.expire("apply")
+    system.commit("apply", "ledger", {0: 2, 1: 2}, note="")
+    first = owner(system)
+    publish(first)
+    assert any("is adopted" in event for event in first.said())
+    assert stands(system, "apply", "ledger")
+    first.die()
+    keywords(system, "START")
+    take(system, "apply", "ledger")
+    heir = owner(system)
+    publish(heir)
+    assert not any("is adopted" in event for event in heir.said())
+    each_once(system, 6)
+    heir.die()
+
+
+def test_version_before_may_run_again(system: System) -> None:
+    """After going back to the version before, which knows no copy, and forward again, each change is told once."""
+    told_so_far(system, "STOP", "STOP")
+    system.commit("apply.kept", "ledger", {0: 1, 1: 1})  # the last one was told by the version before
+    system.commit("apply", "ledger", {0: 2, 1: 2}, note="")
+    keywords(system, "START")
+    member = owner(system)
+    publish(member)
+    each_once(system, 6)
+    member.die()
+
+
+@pytest.mark.parametrize("offset", [0, 1, 99])
+def test_what_cannot_be_is_not_adopted(system: System, offset: int) -> None:
+    """An offset below what was told or behind the ledger's end is nobody's: the worker ends, and names the command."""
+    told_so_far(system, "STOP", "STOP")
+    system.expire("apply")
+    system.commit("apply", "ledger", {0: offset, 1: 2}, note="")
+    heir = owner(system)
+    with pytest.raises(LedgerFault, match=r"ledger \[0\] were told is not known: .*`optout offsets set apply --to 0:"):
+        publish(heir)
+    heir.die()
+
+
+def test_what_stands_is_written_again_each_hour(system: System) -> None:
+    """What is committed never expires while a worker runs, also where nothing moves."""
+    told_so_far(system, "STOP")
+    sent: list[str] = []
+    outbox = Watched(Interrupted(system.client()), before={"publish": lambda: sent.append("sent")})
+    member = owner(system, outbox=outbox)
+    publish(member)
+    member.publisher._looked = -1e9
+    publish(member)
+    sent.clear()
+    member.publisher._looked = -1e9
+    publish(member)
+    assert not sent  # everything stands in both
+    member.publisher._looked = member.publisher._written = -1e9  # an hour later
+    publish(member)
+    assert sent == ["sent"]
+    each_once(system, 2)
+    member.die()
+
+
+def test_strangers_are_named(system: System) -> None:
+    """Whoever is in a group and is none of ours is named with client id and host; workers of before are not."""
+    system.make_topics(inbound=1)
+    member = Classifying(system)  # with the client id of the version before
+    member.until(lambda: system.committed("classify", "inbound") == {0: 0})
+    ops, group = Ops(member.logger), f"{system.group}.classify"
+    overwritten: set[Partition] = set()
+    looking = Strangers(system.admin, group, None, lambda: overwritten, ops.metrics, cast("Any", member.logger))
+
+    def named() -> list[tuple[str, str]]:
+        member.logger.calls.clear()
+        looking.look()
+        return [(call.kwargs["group"], call.kwargs["client_id"]) for call in member.logger.calls]
+
+    assert named() == []
+    overwritten.add(Partition(system.topics["inbound"], 0))
+    assert named() == [(group, "rdkafka")]  # it never leaves the note away, so it is not of the version before
+    overwritten.clear()
+    member.die()
+    ours = stranger(system, "classify", "inbound", **{"client.id": client_id("theirs")})
+    assert named() == []
+    ours.close()
+    console = stranger(system, "classify", "inbound", **{"client.id": "console-consumer"})
+    copy = stranger(system, "classify.kept", "inbound", **{"client.id": client_id(None)})
+    assert named() == [(group, "console-consumer"), (f"{group}.kept", "sms-optout")]
+    assert member.logger.calls[0].kwargs["host"].endswith("127.0.0.1")
+    assert ops.value("optout_group_strangers", group=group) == 1
+    assert named() == []  # once
+    for consumer in (console, copy):
+        consumer.close()
+    wait_for("both have left", lambda: not members(system.admin, [group, f"{group}.kept"], 5.0))
+    looking.look()
+    assert ops.value("optout_group_strangers", group=group) == 0
+
+
+def test_operator_sets_offsets(system: System) -> None:
+    """`optout offsets set` sets both groups while nobody is in them, says what is given up, and is written down."""
+    system.make_topics(inbound=1, actions=1)
+    system.write("inbound", *((0, system.text(inbound(HERE, PATIENTS[0], "STOP"))) for _ in range(3)))
+    topic = system.topics["inbound"]
+    reason = ("--by", "on-call", "--reason", "a load test")
+    member = Classifying(system)
+    member.until(lambda: system.committed("classify", "inbound") == {0: 3})
+    refused = system.run("offsets", "set", "classify", "--to", f"{topic}:0:1", *reason, "--yes")
+    assert refused.returncode == 1
+    assert "somebody is in the group" in refused.stderr
+    member.die()
+    assert system.run("offsets", "set", "classify", "--to", f"{topic}:0:4", *reason, "--yes").returncode == 1
+    assert system.run("offsets", "set", "classify", "--to", f"{topic}:0:3", *reason).returncode == 2  # nobody to ask
+    assert system.committed("classify.kept", "inbound") == {0: -1001}
+    for offset, said in ((1, "from 3 back to 1"), (3, "from 1 to 3 gives up as many as 2 texts; a STOP among them")):
+        done = system.run("offsets", "set", "classify", "--to", f"{topic}:0:{offset}", *reason, "--yes")
+        assert done.returncode == 0, done.stderr
+        assert said in done.stderr
+        assert both(system, "classify", "inbound") == {0: [(offset, system.note("classify", "inbound"))] * 2}
+    actions = system.run("maintenance", "status").stdout
+    assert f"OFFSETS_SET to {topic}:0:1 by on-call: a load test" in actions
+    told_so_far(system, "STOP")
+    refused = system.run("offsets", "set", "apply", "--to", "1:0", *reason, "--yes")
+    assert "were told up to" in refused.stderr
+    done = system.run("offsets", "set", "apply", "--to", f"1:{system.ends('ledger')[1]}", *reason, "--yes")
+    assert done.returncode == 0, done.stderr
+    assert stands(system, "apply", "ledger")
