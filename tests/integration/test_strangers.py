@@ -119,8 +119,7 @@ def test_what_was_overwritten_is_written_again(system: System) -> None:
     assert [one[1] for one in both(system, "classify", "inbound")[0] if one] == ["", ""]
     keeping._looked = -1e9  # ten seconds later
     keeping.keep()
-    member.classify()
-    assert stands(system, "classify", "inbound")
+    member.until(lambda: stands(system, "classify", "inbound"))
     assert any("somebody else commits" in str(call.args[0]) for call in member.logger.calls)
     member.die()
 
