@@ -91,7 +91,11 @@ class Applier:
     # As the listener of the inbox
 
     def assigned(self, partitions: Sequence[Partition]) -> Mapping[Partition, int]:
-        """Go on where the view of each bucket stands; at 0 and paused while Redis is away."""
+        """Go on where the view of each bucket stands; at 0 and paused while Redis is away.
+
+        A partition that was added to the ledger is no bucket, and is left out.
+        """
+        partitions = self._buckets_among(partitions)
         problem, starts, rebuilt = AWAY, {}, set[int]()
         try:
             servers = self._view.servers([partition.number for partition in partitions])
@@ -107,6 +111,21 @@ class Applier:
         self._log.info("buckets received", buckets=len(partitions), owned=len(self._reading))
         self._wake_voucher()
         return {partition: self._reading[partition].position for partition in partitions}
+
+    def _buckets_among(self, partitions: Sequence[Partition]) -> list[Partition]:
+        """Return those that are buckets, and cry out about the others: nothing that is written there comes in force."""
+        added = sorted(p.number for p in partitions if p.number >= self._ledger.buckets)
+        if added:
+            self._metrics.show_added(added)
+            self._log.error(
+                "partitions were added to the ledger: they are no buckets, and nobody reads them; workers that run go "
+                "on, and the next start refuses: see docs/FAILURES.md",
+                topic=self._ledger.topic,
+                partitions=added[:10],
+                of_partitions=len(added),
+                number_of_buckets=self._ledger.buckets,
+            )
+        return [p for p in partitions if p.number < self._ledger.buckets]
 
     def revoked(self, partitions: Sequence[Partition], *, lost: bool) -> None:
         """Forget these buckets. Nothing is to be finished: the next owner goes on where the view stands."""

@@ -80,7 +80,10 @@ class Listener(Protocol):
     """Hears of the partitions that this member receives and loses. Called from within `read` and `close` alone."""
 
     def assigned(self, partitions: Sequence[Partition]) -> Mapping[Partition, int]:
-        """Return the offset to begin each new partition at. Must not block for long: the group waits."""
+        """Return the offset to begin each new partition at. Must not block for long: the group waits.
+
+        One that is left out is not read, and does not count as owned.
+        """
         ...
 
     def revoked(self, partitions: Sequence[Partition], *, lost: bool) -> None:
@@ -182,10 +185,12 @@ class Inbox:
             consumer.incremental_assign([TopicPartition(p.topic, p.number, OFFSET_END) for p in partitions])
             return
         starts = self._listener.assigned(partitions) if partitions else {}
-        consumer.incremental_assign([TopicPartition(p.topic, p.number, starts[p]) for p in partitions])
+        consumer.incremental_assign([TopicPartition(p.topic, p.number, starts.get(p, OFFSET_END)) for p in partitions])
         # The client remembers a pause of a partition that left and came back; whoever paused it has forgotten.
-        consumer.resume([TopicPartition(p.topic, p.number) for p in partitions])
-        self._owned.update(partitions)
+        consumer.resume([TopicPartition(p.topic, p.number) for p in starts])
+        if unread := [TopicPartition(p.topic, p.number) for p in partitions if p not in starts]:
+            consumer.pause(unread)
+        self._owned.update(starts)
         self._renew_token()
         self.joined = True
 

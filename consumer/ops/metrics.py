@@ -133,6 +133,12 @@ class Metrics:
         self._stopped = Gauge(
             "optout_bucket_stopped", "1 for a bucket that stopped at a record.", ["bucket"], registry=self.registry
         )
+        self._added = Gauge(
+            "optout_ledger_added_partition",
+            "1 for a partition of the ledger that is no bucket, on a worker that the group has given it to.",
+            ["partition"],
+            registry=self.registry,
+        )
         self.unsafe = Gauge(
             "optout_ledger_unsafe_settings",
             "Settings of the ledger that allow that records are lost.",
@@ -223,6 +229,11 @@ class Metrics:
             self._stopped.clear()
             for bucket in stopped:
                 self._stopped.labels(str(bucket)).set(1)
+
+    def show_added(self, partitions: Iterable[int]) -> None:
+        """Show partitions that were added to the ledger. They cannot be taken away again."""
+        for partition in partitions:
+            self._added.labels(str(partition)).set(1)
 
     def show_open_transaction(self, topic: str, partition: int, seconds: float | None) -> None:
         """Show for how long an open transaction has kept a partition from being read; None: none does."""

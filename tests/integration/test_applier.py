@@ -6,10 +6,11 @@ import os
 import signal
 import time
 from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from confluent_kafka import Producer
+from confluent_kafka.admin import NewPartitions  # type: ignore[attr-defined] # public all the same
 from fastavro import schemaless_writer
 
 from consumer import applier as module
@@ -56,9 +57,9 @@ def whole(system: System) -> bool:
     return system.metas("applied") == system.ends("ledger")
 
 
-def owner(system: System, **parts: Callable[[], set[int]]) -> Applying:
+def owner(system: System, **parts: Any) -> Applying:
     """Return a member that owns both buckets and has applied all."""
-    member = Applying(system, **parts)  # type: ignore[arg-type]
+    member = Applying(system, **parts)
     until(member, lambda: member.owned == {0, 1} and whole(system))
     return member
 
@@ -123,6 +124,37 @@ def test_successor_goes_on_where_the_view_stands(system: System) -> None:
     heir = owner(system)
     right(system)
     assert set(system.committed("apply", "ledger").values()) == {-1001}
+    heir.die()
+
+
+def test_partitions_that_are_added_to_the_ledger_are_nobodys(system: System) -> None:
+    """Partitions beyond the number of buckets stop nobody: they are named, and what is written there is not read."""
+    member = owner(system, properties={"topic.metadata.refresh.interval.ms": 500})
+    topic = system.topics["ledger"]
+    system.admin.create_partitions([NewPartitions(topic, BUCKETS + 2)])[topic].result(10)
+
+    def named() -> bool:
+        member.apply()
+        return any("partitions were added to the ledger" in event for event in member.said())
+
+    wait_for("they are named", named)
+    system.write("ledger", (BUCKETS, system.line(HERE, OTHER, "STOP")))
+    system.append((HERE, PATIENT, "STOP"), (THERE, PATIENT, "STOP"))
+    until(member, lambda: system.metas("applied") == {0: 1, 1: 1})
+    wait_for("they are told", lambda: member.publish() and not any(system.metas("outbox").values()))
+    assert member.owned == {0, 1}
+    assert system.members() == {(HERE, PATIENT), (THERE, PATIENT)}
+    shown = [
+        member.ops.metrics.registry.get_sample_value("optout_ledger_added_partition", {"partition": n}) for n in "23"
+    ]
+    assert shown == [1, 1]
+    for command in ("topics", "create"), ("worker",):
+        done = system.run(*command)
+        assert (done.returncode != 0, "Traceback" in done.stderr) == (True, False)
+        assert f"the ledger {topic} has {BUCKETS + 2} partitions" in done.stderr
+    member.die()
+    heir = owner(system)
+    assert heir.owned == {0, 1}
     heir.die()
 
 
