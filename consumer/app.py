@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import errno
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from consumer import deployment, worker
 from consumer.applier import Applier
@@ -22,6 +22,7 @@ from consumer.domain.events import (
 )
 from consumer.domain.keywords import Keywords
 from consumer.domain.skips import Skips
+from consumer.holding import HeldBack
 from consumer.inbound import Inbound, unnamed
 from consumer.intake import Intake, Topics
 from consumer.kafka import sizes, topics
@@ -37,6 +38,7 @@ from consumer.ops.health import Health, application, listening
 from consumer.ops.losses import Losses
 from consumer.ops.metrics import Metrics
 from consumer.passage import Passage
+from consumer.preparing import answered
 from consumer.published import Published
 from consumer.publisher import Publisher
 from consumer.putting_aside import PuttingAside
@@ -46,6 +48,7 @@ from consumer.strangers import Strangers, client_id
 from consumer.suppression.scripts import ViewRefused, ViewUnavailable
 from consumer.suppression.view import View
 from consumer.voucher import Voucher
+from consumer.wire.errors import SchemaSourceUnavailable
 
 if TYPE_CHECKING:
     import threading
@@ -59,12 +62,17 @@ if TYPE_CHECKING:
     from consumer.ledger import Ledger
     from consumer.settings import Settings
     from consumer.wire.codec import Codec
+    from consumer.wire.lookups import Lookups
 
 SESSION_MS = 10_000
 """How long a dead member keeps its partitions. The client's default of 45 s would be a long time without an owner."""
 REFRESH_MS = 10_000
 """How long inbound's new partitions may stay unknown to the group: they hold freshness back until they are read, and
 the client's default of five minutes is as long as guards wait before they answer UNKNOWN."""
+
+TOLD = (SubscriptionChanged, ConfirmationRequested)
+CLASSIFIED = (KeywordRecord, ReviewRequested)
+"""What each stage writes."""
 
 IDS_WITHIN = 2.0
 """Seconds for which one question for inbound's ids may keep a loop waiting."""
@@ -104,6 +112,19 @@ class Ops:
     health: Health
 
 
+class Wire(NamedTuple):
+    """How a stage reads and writes records, and what asks a schema registry beside it, where there is one."""
+
+    codec: Codec
+    lookups: Lookups | None
+
+
+def _look_for(codec: Codec, kinds: Sequence[type[Any]]) -> None:
+    """Refuse to start where the registry lacks a schema of ours; one that is away is waited for by the stage itself."""
+    with suppress(SchemaSourceUnavailable):
+        codec.prepare(*kinds)
+
+
 def _listen(settings: Settings, ops: Ops, until: ExitStack) -> None:
     """Answer probes and scrapers meanwhile, if that is wanted. Raises ConfigurationError."""
     if settings.ops_listen is None:
@@ -126,15 +147,16 @@ def _run(
     admin = deployment.admin_client(settings)
     deployment.check_topics(settings, admin)
     _look_at_inbound(settings, admin, ops.metrics)
-    encoding = deployment.codec(settings)
-    source = deployment.open_ledger(settings, admin, encoding)
+    decoding, lookups = deployment.codec_of_a_loop(settings)
+    source = deployment.open_ledger(settings, admin, decoding)
     parts: dict[str, worker.Part] = {}
     if only != "classify":  # first: it looks whose view Redis holds before anything is written to the ledger
-        encoding.prepare(SubscriptionChanged, ConfirmationRequested)
-        parts["apply"] = _apply(settings, admin, encoding, source, confirmations, ops)
+        _look_for(decoding, TOLD)
+        parts["apply"] = _apply(settings, admin, Wire(decoding, lookups), source, confirmations, ops)
     if only != "apply":
-        encoding.prepare(KeywordRecord, ReviewRequested)
-        parts["classify"] = _classify(settings, admin, encoding, source, ops)
+        wire = Wire(*deployment.codec_of_a_loop(settings))
+        _look_for(wire.codec, CLASSIFIED)
+        parts["classify"] = _classify(settings, admin, wire, source, ops)
     return worker.run(parts, shutdown_seconds=settings.shutdown_seconds, log=logs.logger("worker"))
 
 
@@ -175,10 +197,10 @@ def _inbound(settings: Settings, admin: AdminClient, source: Ledger) -> Inbound:
     return Inbound(settings.inbound, source.topic_id, ids)
 
 
-def _classify(settings: Settings, admin: AdminClient, encoding: Codec, source: Ledger, ops: Ops) -> worker.Part:
+def _classify(settings: Settings, admin: AdminClient, wire: Wire, source: Ledger, ops: Ops) -> worker.Part:
     log = logs.logger("classify")
     intake = Intake(
-        codec=encoding,
+        codec=wire.codec,
         keywords=Keywords(),
         topics=Topics(
             ledger=settings.keyword_ledger_topic,
@@ -194,6 +216,9 @@ def _classify(settings: Settings, admin: AdminClient, encoding: Codec, source: L
         return KeptOffsets(deployment.asking_config(settings), settings.classifiers)
 
     def run(stop: threading.Event) -> None:
+        ids = partial(wire.codec.prepare, *CLASSIFIED)
+        if not answered(ids, "classify", stop, health=ops.health, complaints=Complaints(log)):
+            return
         outputs = (settings.keyword_ledger_topic, settings.review_requested_topic, settings.dead_letter_topic)
         producer = LedgerProducer(
             sizes.producing(deployment.asking_config(settings), deployment.limits(settings, admin, *outputs)),
@@ -210,6 +235,7 @@ def _classify(settings: Settings, admin: AdminClient, encoding: Codec, source: L
             health=ops.health,
             log=log,
             limits=BadRecords(settings.dead_letters_in_a_row, settings.dead_letters_share),
+            held=HeldBack(wire.lookups, log),
         )
         config = _consumer_config(settings, settings.classifiers)
         holds = deployment.limits(settings, admin, *settings.inbound)
@@ -234,7 +260,7 @@ def _classify(settings: Settings, admin: AdminClient, encoding: Codec, source: L
 def _apply(  # noqa: PLR0917 - what the root has at hand
     settings: Settings,
     admin: AdminClient,
-    encoding: Codec,
+    wire: Wire,
     source: Ledger,
     confirmations: Literal["ours", "provider"],
     ops: Ops,
@@ -249,7 +275,7 @@ def _apply(  # noqa: PLR0917 - what the root has at hand
     _look_at_view(view, settings.buckets)
     changes = Changes(
         source,
-        encoding,
+        wire.codec,
         changed=settings.subscription_changed_topic,
         confirmations=settings.confirmation_requested_topic if confirmations == "ours" else None,
     )
@@ -257,6 +283,9 @@ def _apply(  # noqa: PLR0917 - what the root has at hand
     losses = Losses(ops.metrics, logs.logger("losses"))
 
     def run(stop: threading.Event) -> None:
+        ids = partial(wire.codec.prepare, *TOLD)
+        if not answered(ids, "apply", stop, health=ops.health, complaints=Complaints(log)):
+            return
         config = READING_LEDGER | _consumer_config(settings, settings.appliers)
         inbox = Inbox(sizes.consuming(config, deployment.limits(settings, admin, source.topic)), Complaints(log).kafka)
         publisher = Publisher(
@@ -302,10 +331,12 @@ def _apply(  # noqa: PLR0917 - what the root has at hand
             losses=losses,
             log=log,
             passage=passage,
+            lookups=wire.lookups,
         )
         if not applier.await_view(range(settings.buckets), stop):
             return
-        passage.read()  # before the first record
+        if not answered(passage.read, "apply", stop, health=ops.health, complaints=Complaints(log)):
+            return  # all skips are read before the first record
         inbox.subscribe([source.topic], applier)
         strangers = _strangers(settings, admin, settings.appliers, ops, tuple)
         parts = {"publish": publisher.run, "vouch": voucher.run, "pass": passage.run, **strangers}

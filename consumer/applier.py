@@ -19,7 +19,6 @@ from consumer.reading import Reading, by_bucket
 from consumer.suppression.answers import Batch, Status
 from consumer.suppression.scripts import ViewUnavailable
 from consumer.suppression.view import MOST_RECORDS
-from consumer.wire.errors import SchemaSourceUnavailable
 
 if TYPE_CHECKING:
     import threading
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from consumer.reading import Part
     from consumer.suppression.answers import Applied, Meta, Server
     from consumer.suppression.view import View
+    from consumer.wire.lookups import Lookups
 
 PART = "apply"
 MOST_WAITING = 100_000
@@ -64,8 +64,10 @@ class Applier:
         losses: Losses,
         log: FilteringBoundLogger,
         passage: Passage,
+        lookups: Lookups | None = None,
         most_waiting: int = MOST_WAITING,
     ) -> None:
+        self._lookups = lookups
         self._view = view
         self._ledger = ledger
         self._published = published
@@ -167,6 +169,7 @@ class Applier:
                 self._return([partition for partition, reading in self._reading.items() if reading.away])
                 self._look_at_full()
                 self._look_at_stopped()
+            self._look_at_awaited()
             self._look_at_ends(inbox)
             self._hold(inbox)
             self._seek(inbox)
@@ -192,6 +195,17 @@ class Applier:
             if reading is not None and reading.stopped is None and reading.position == found.offset:
                 reading.stopped = found.why
                 self._log.error(found.why, bucket=partition.number, offset=found.offset)
+
+    def _look_at_awaited(self) -> None:
+        """Go on with buckets whose record's schema is known now, or is given up: then they stop."""
+        waiting = [reading for reading in self._reading.values() if reading.schema_id is not None]
+        for reading in waiting:
+            if self._lookups is None or not self._lookups.awaits(reading.schema_id or 0):
+                reading.schema_id, reading.seek = None, True
+        trouble = self._lookups.trouble() if waiting and self._lookups is not None else None
+        self._health.tell(PART, "registry", trouble and f"{len(waiting)} buckets wait for a schema: {trouble}")
+        if trouble:
+            self._complaints.say("applying waits for the schema registry", reason=trouble, buckets=len(waiting))
 
     def _hold(self, inbox: Inbox) -> None:
         """Stop fetching what is not to be applied now, and fetch again what is."""
@@ -259,11 +273,6 @@ class Applier:
                 self._meet(self._view.servers(there))
         except ViewUnavailable as problem:
             self._leave(list(self._reading), problem)
-        except SchemaSourceUnavailable as problem:
-            self._complaints.say("applying waits for the schema registry", reason=str(problem))
-            time.sleep(ASK_AGAIN)
-            for reading in self._reading.values():
-                reading.seek = True  # what was read is dropped, and read again
 
     def _apply(self, parts: Mapping[Partition, Part]) -> None:
         began = time.monotonic()

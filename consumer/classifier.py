@@ -11,7 +11,6 @@ nothing behind that is touched.
 
 from __future__ import annotations
 
-import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -19,14 +18,16 @@ from consumer.committing import Commits
 from consumer.domain.bad_records import BadRecords
 from consumer.domain.losses import Loss
 from consumer.domain.marks import Marks
+from consumer.holding import HeldBack
 from consumer.inbound import TopicWatch
 from consumer.kafka.errors import KafkaGone
 from consumer.kafka.inbox import Partition
 from consumer.ledger import SET, LedgerFault
 from consumer.letter import UNATTRIBUTABLE, UNATTRIBUTABLE_OPT_IN, DeadLetter
-from consumer.wire.codec import SchemaSourceUnavailable
+from consumer.wire.errors import SchemaAwaited
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from structlog.typing import FilteringBoundLogger
@@ -34,8 +35,8 @@ if TYPE_CHECKING:
     from consumer.inbound import Inbound
     from consumer.intake import Intake
     from consumer.kafka.committed import Kept, KeptOffsets
-    from consumer.kafka.inbox import Inbox, Message, Read
-    from consumer.kafka.producers import LedgerProducer, Outgoing
+    from consumer.kafka.inbox import Inbox, Read
+    from consumer.kafka.producers import LedgerProducer
     from consumer.ops.health import Health
     from consumer.ops.metrics import Metrics
 
@@ -51,7 +52,6 @@ MOST_UNACKNOWLEDGED = 20_000
 """Records that Kafka has not acknowledged above which no more is read."""
 FLUSH_ON_REVOKE = 5.0
 """Seconds for which partitions that are given up in order wait for what is outstanding."""
-REGISTRY_PATIENCE = 60.0
 NOT_JOINED = "its group has not let it in, or it lost its place there"
 MOST_NAMED = 20
 """Places that one line of the log names."""
@@ -75,6 +75,7 @@ class Classifier:
         health: Health,
         log: FilteringBoundLogger,
         limits: BadRecords | None = None,
+        held: HeldBack | None = None,
         most_unacknowledged: int = MOST_UNACKNOWLEDGED,
     ) -> None:
         self._metrics = metrics
@@ -93,8 +94,9 @@ class Classifier:
         self._positions = self._marks.positions
         self._commits = Commits(self._marks)
         self._inbox: Inbox | None = None
+        self._held = held or HeldBack(None, log)
+        self._full = False
         self._paused: set[Partition] = set()
-        self._stop = threading.Event()
 
     # As the listener of the inbox
 
@@ -111,6 +113,7 @@ class Classifier:
             raise KafkaGone(f"the offsets to begin at cannot be read: {problem}") from None
         self._positions.update(starts)
         self._paused.difference_update(partitions)
+        self._held.forget(partitions)
         self._log.info("inbound partitions received", partitions=len(partitions), owned=len(self._positions))
         return starts
 
@@ -166,13 +169,14 @@ class Classifier:
         self._marks.leave(partitions)
         self._commits.leave(partitions)
         self._paused.difference_update(partitions)
+        self._held.forget(partitions)
         self._log.info("inbound partitions given up", partitions=len(partitions), owned=len(self._positions), lost=lost)
 
     # The loop
 
     def run(self, inbox: Inbox, stop: threading.Event) -> None:
         """Classify until told to stop. Raises KafkaGone, LedgerFault and TooManyDeadLetters."""
-        self._inbox, self._stop = inbox, stop
+        self._inbox = inbox
         try:
             self._go_round(inbox, stop)
         except TooManyDeadLetters:
@@ -220,28 +224,41 @@ class Classifier:
                 report_at = now + REPORT_EVERY
 
     def _hold_back(self, inbox: Inbox) -> None:
-        """Read no more while Kafka does not acknowledge; the group keeps us, for we go on polling."""
+        """Read no more of what cannot be classified now, and go on with what can.
+
+        The group keeps us, for we go on polling. While Kafka does not acknowledge nothing is read at all.
+        """
         waiting = self._producer.waiting()
-        owned = set(self._positions)
-        if waiting > self._most_unacknowledged and owned - self._paused:
+        if waiting > self._most_unacknowledged and not self._full:
             self._log.error("Kafka does not acknowledge: classifying pauses, nothing is dropped", waiting=waiting)
-            inbox.pause(owned - self._paused)
-            self._paused = owned
-        elif self._paused and waiting < self._most_unacknowledged // 2:
-            inbox.resume(self._paused)
-            self._paused = set()
+            self._full = True
+        elif waiting < self._most_unacknowledged // 2:
+            self._full = False
+        self._held.release()
+        paused = set(self._positions) if self._full else self._held.paused
+        if paused - self._paused:
+            inbox.pause(paused - self._paused)
+        if self._paused - paused:
+            inbox.resume(self._paused - paused)
+        self._paused = paused
+        self._held.seek(inbox)
 
     def step(self, read: Read) -> None:
         """Write what these messages become, and move the positions behind them. Raises TooManyDeadLetters."""
+        self._held.look_ahead(read.messages)
         for message in read.messages:
             topic, number, offset = message.topic(), message.partition(), message.offset()
             assert topic is not None and number is not None and offset is not None  # noqa: PT018 - an error has none
             partition = Partition(topic, number)
             if partition not in self._positions:
                 continue  # given up while this batch was read: the next owner reads it again
-            records = self._records(message)
-            if records is None:
-                return
+            if not self._held.takes(partition, offset):
+                continue
+            try:
+                records = self._intake.records(message)
+            except SchemaAwaited as awaited:
+                self._held.hold(partition, offset, awaited.schema_id)
+                continue
             self._limits.read += 1
             for record in records:
                 self._producer.write(record, self._marks.made().acknowledged)
@@ -249,7 +266,9 @@ class Classifier:
             if records and isinstance(records[0], DeadLetter):
                 self._put_aside(records[0])
         for partition, end in read.ends.items():
-            if partition in self._positions:  # past the control records of transactional producers, too
+            if (
+                partition in self._positions and partition not in self._held
+            ):  # past the control records of transactional producers, too
                 self._positions[partition] = max(end, self._positions[partition])
 
     def _put_aside(self, letter: DeadLetter) -> None:
@@ -265,18 +284,6 @@ class Classifier:
                 "force: repair what writes them, or upgrade this worker if it lacks their schema, then start it and "
                 "replay them; to go on before that, raise the limit"
             )
-
-    def _records(self, message: Message) -> Sequence[Outgoing] | None:
-        """Return what a message becomes, waiting for a schema registry that is away; None if told to stop meanwhile."""
-        deadline = time.monotonic() + REGISTRY_PATIENCE
-        while True:
-            try:
-                return self._intake.records(message)
-            except SchemaSourceUnavailable as problem:
-                if time.monotonic() > deadline:
-                    raise KafkaGone(f"a schema cannot be had: {problem}") from None
-                if self._stop.wait(0.5):
-                    return None
 
     def commit(self) -> None:
         """Note how far it is read, and commit how far it is done. Raises KafkaGone for an inbound that is another."""
@@ -295,6 +302,8 @@ class Classifier:
         self._health.tell(
             PART, "kafka", "Kafka does not acknowledge what is written, or takes no commit" if stuck else None
         )
+        self._health.tell(PART, "registry", self._held.trouble())
+        self._metrics.held_back.set(len(self._held.paused))
         self._health.tell(PART, "group", None if self._inbox.joined else NOT_JOINED)
         counts = self._intake.counts
         self._metrics.count_intake(counts)

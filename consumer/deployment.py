@@ -29,6 +29,7 @@ from consumer.suppression.scripts import ViewAway, ViewUnavailable
 from consumer.wire import registry
 from consumer.wire.codec import Codec
 from consumer.wire.errors import SchemaError, SchemaSourceUnavailable
+from consumer.wire.lookups import Lookups
 from consumer.wire.schemas import Schemas, schemas_directory
 
 if TYPE_CHECKING:
@@ -120,13 +121,13 @@ def topic_specs(settings: Settings) -> list[topics.TopicSpec]:
     return topics.load(schemas_directory() / "topics.yaml", names, {"keyword_ledger": settings.buckets})
 
 
-def registry_client(settings: Settings) -> Any:
+def registry_client(settings: Settings, **defaults: str) -> Any:
     """Return the client of the schema registry, None where none is configured. Raises ConfigurationError."""
     if settings.schema_registry_url is None:
         return None
     try:
-        return registry.connect({"url": settings.schema_registry_url, **settings.schema_registry})
-    except ValueError:
+        return registry.connect({"url": settings.schema_registry_url, **defaults, **settings.schema_registry})
+    except (ValueError, TypeError, OSError):
         # Not quoted: it could hold a password.
         raise ConfigurationError(
             "OPTOUT_SCHEMA_REGISTRY_URL, or a property of the registry's client, cannot be understood: write "
@@ -145,6 +146,18 @@ def codec(settings: Settings) -> Codec:
     client = registry_client(settings)
     source: SchemaSource = local if client is None else registry.RegistrySchemas(client, local, subjects(settings))
     return Codec(source)
+
+
+def codec_of_a_loop(settings: Settings) -> tuple[Codec, Lookups | None]:
+    """Return a codec for a loop that must not wait for a registry, and what asks it beside; None where there is none.
+
+    Each loop has its own: what comes in under ids that nobody knows must not shorten the patience for the ledger's.
+    """
+    client = registry_client(settings, **{"max.retries": "0"})  # it is asked again by what asks
+    if client is None:
+        return Codec(Schemas()), None
+    lookups = Lookups(registry.RegistrySchemas(client, Schemas(), subjects(settings)))
+    return Codec(lookups), lookups
 
 
 def open_ledger(settings: Settings, admin: AdminClient, decoding: Codec) -> Ledger:
@@ -276,9 +289,9 @@ def create_topics(settings: Settings) -> list[str]:
     done = [f"created {name}" for name in made]
     client = registry_client(settings)
     if client is not None:
-        # An inbound topic that was there has upstream's schema, which is read as it is.
-        foreign = set(settings.inbound_topics) - set(made)
-        ours = {record: topic for record, topic in subjects(settings).items() if topic not in foreign}
+        # An inbound topic that was there has upstream's schema, if there is one, which is read as it is.
+        foreign = {topic for topic in settings.inbound_topics if topic not in made and registry.is_taken(client, topic)}
+        ours = {spec.name: spec.schema for spec in specs if spec.schema and spec.name not in foreign}
         ids = registry.register(client, Schemas(), ours)
         done += [f"registered {subject} under id {schema_id}" for subject, schema_id in ids.items()]
     return done

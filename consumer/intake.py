@@ -81,9 +81,13 @@ class Intake:
     def records(self, message: Message) -> Sequence[Outgoing]:
         """Return what is to be written because of this record: nothing, for talk.
 
-        Raises SchemaSourceUnavailable when a schema registry is out of reach.
+        Raises SchemaAwaited where its schema is not known yet.
         """
+        records = self._records(message)
         self.counts["inbound"] += 1
+        return records
+
+    def _records(self, message: Message) -> Sequence[Outgoing]:
         try:
             if message.topic() == self._topics.requests:
                 return self._requested(self._codec.decode(OptOutRequested, message.value()), message)

@@ -22,7 +22,7 @@ from consumer.ops.complaints import Complaints
 from consumer.ops.losses import Fall
 from consumer.suppression.answers import Status
 from consumer.suppression.scripts import ViewUnavailable
-from consumer.wire.errors import SchemaSourceUnavailable, Unreadable
+from consumer.wire.errors import SchemaAwaited, Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -92,6 +92,7 @@ class Publisher:
         self._swept = self._looked = self._written = -math.inf
         self._unwritten: set[int] = set()
         self._ask_at: dict[int, float] = {}
+        self._awaited: set[int] = set()
         self._complaints = Complaints(log)
 
     def notice(self, buckets: Sequence[int]) -> None:
@@ -137,12 +138,13 @@ class Publisher:
             due, self._noticed = self._noticed & owned, set()
         if not due:
             return True
+        self._awaited = set()
         try:
             self._outbox.settle()
             known = due & self._known.keys()
             left, away = self._publish(known, token)
             more, gone = self._publish(self._learn(due - known), token)
-        except (ViewUnavailable, SchemaSourceUnavailable, NotPublished) as problem:
+        except (ViewUnavailable, NotPublished) as problem:
             self._complaints.say("publishing waits", reason=str(problem))
             kind = "redis" if isinstance(problem, ViewUnavailable) else "kafka"
             self._health.trouble(PART, kind, f"publishing waits: {problem}")
@@ -151,13 +153,16 @@ class Publisher:
             self.notice(sorted(due))
             return False
         unknown = due - self._known.keys()
-        kept_back = away | gone
+        kept_back, awaited = away | gone, self._awaited
         self._health.clear(PART, "kafka")
         self._health.tell(PART, "redis", f"Redis keeps {len(kept_back)} buckets back" if kept_back else None)
         self._health.tell(
             PART, "offsets", f"of {len(unknown)} buckets it is not known how far they were told" if unknown else None
         )
-        waits = unknown | kept_back
+        self._health.tell(
+            PART, "registry", f"{len(awaited)} buckets wait for a schema of the registry" if awaited else None
+        )
+        waits = unknown | kept_back | awaited
         if waits or left or more:
             self.notice(sorted(waits | left | more))
         return not waits
@@ -237,12 +242,14 @@ class Publisher:
         return {bucket for bucket in offsets if len(taken[bucket].changes) == limit}, buckets - taken.keys()
 
     def _rendered(self, taken: Mapping[int, Taken]) -> dict[int, list[Outgoing]]:
-        """Return the records that tell what waits in each bucket, without those whose outbox is damaged."""
+        """Return the records that tell what waits in each bucket, but for one that is damaged or waits for a schema."""
         rendered: dict[int, list[Outgoing]] = {}
         for bucket, one in taken.items():
             partition = Partition(self._ledger, bucket)
             try:
                 rendered[bucket] = [record for change in one.changes for record in self._render(partition, change)]
+            except SchemaAwaited:
+                self._awaited.add(bucket)
             except Unreadable as problem:
                 self._begin_anew(bucket, one, problem)
         return rendered

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from consumer.kafka.inbox import Partition, appended_at
 from consumer.ledger import StoppedBucket
+from consumer.wire.errors import SchemaAwaited
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from consumer.domain.bucket import Entry
-    from consumer.kafka.inbox import Read
+    from consumer.kafka.inbox import Message, Read
     from consumer.ledger import Ledger
     from consumer.passage import Passage
 
@@ -38,13 +39,20 @@ class Reading:
     stopped: str | None = None
     full: bool = False
     away: bool = False
+    schema_id: int | None = None
+    """The schema that its next record waits for."""
     astray: tuple[int, float] | None = None
     """The position whose record does not come, and since when."""
 
     @property
+    def drops(self) -> bool:
+        """Return whether what was fetched before it was paused is dropped, to be read again."""
+        return self.away or self.stopped is not None or self.schema_id is not None
+
+    @property
     def stands_still(self) -> bool:
         """Return whether it is not to be read now."""
-        return self.away or self.full or self.stopped is not None
+        return self.drops or self.full
 
     def try_again(self) -> None:
         """Read on in front of what stopped it."""
@@ -53,7 +61,7 @@ class Reading:
     def go_to(self, position: int) -> None:
         """Go on at another offset. What stopped the bucket stops it again when reading gets there."""
         if position != self.position:
-            self.stopped = None
+            self.stopped = self.schema_id = None
         self.position, self.seek, self.astray = position, True, None
 
 
@@ -86,9 +94,9 @@ class Part:
 def by_bucket(
     read: Read, readings: Mapping[Partition, Reading], ledger: Ledger, passage: Passage, log: FilteringBoundLogger
 ) -> dict[Partition, Part]:
-    """Sort messages into buckets, dropping what is not next there; a bucket whose record cannot be read is stopped.
+    """Sort messages into buckets, dropping what is not next there.
 
-    Raises SchemaSourceUnavailable.
+    A bucket whose record cannot be read is stopped; one whose record's schema is not known yet waits for that.
     """
     parts: dict[Partition, Part] = {}
     for message in read.messages:
@@ -96,35 +104,49 @@ def by_bucket(
         assert topic is not None and number is not None and offset is not None  # noqa: PT018 - an error has none
         partition = Partition(topic, number)
         reading = readings.get(partition)
-        if reading is None or reading.stopped or reading.away:
-            continue  # away: fetched before the pause, to be read again
+        if reading is None or reading.drops:
+            continue
         if not _comes_next(partition, offset, reading, parts, passage, log):
             continue
         reading.astray = None
         part = parts.get(partition) or Part(offset)
-        try:
-            part.add(ledger.entry(message.value(), number, offset, appended_at(message)))
-        except StoppedBucket as problem:
-            if not passage.allowed.record(partition, offset, message.value()):
-                reading.stopped = str(problem)
-                log.error(reading.stopped, bucket=number, offset=offset)  # noqa: TRY400 - a sentence, no traceback
-                continue
-            part.pass_over(offset + 1)
-        else:
-            if passage.allowed.names(partition, offset):
-                log.error("a skip lets nothing pass: the record can be read, and counts", bucket=number, offset=offset)
-        parts[partition] = part
+        if _taken(message, partition, part, reading, ledger, passage, log):
+            parts[partition] = part
     for partition, end in read.ends.items():  # behind the last record there may be places without one
         reading = readings.get(partition)
         reached = parts.get(partition)
-        if (
-            reading
-            and not reading.stopped
-            and not reading.away
-            and end > (reached.end if reached else reading.position)
-        ):
+        if reading and not reading.drops and end > (reached.end if reached else reading.position):
             _comes_next(partition, end, reading, parts, passage, log)
     return parts
+
+
+def _taken(  # noqa: PLR0917 - what is known of the record
+    message: Message,
+    partition: Partition,
+    part: Part,
+    reading: Reading,
+    ledger: Ledger,
+    passage: Passage,
+    log: FilteringBoundLogger,
+) -> bool:
+    """Take the next record into the bucket's part, or pass over it; else its bucket stops, or waits for its schema."""
+    number, offset = partition.number, message.offset()
+    assert offset is not None
+    try:
+        part.add(ledger.entry(message.value(), number, offset, appended_at(message)))
+    except SchemaAwaited as awaited:
+        reading.schema_id = awaited.schema_id
+        return False
+    except StoppedBucket as problem:
+        if not passage.allowed.record(partition, offset, message.value()):
+            reading.stopped = str(problem)
+            log.error(reading.stopped, bucket=number, offset=offset)  # noqa: TRY400 - a sentence, no traceback
+            return False
+        part.pass_over(offset + 1)
+    else:
+        if passage.allowed.names(partition, offset):
+            log.error("a skip lets nothing pass: the record can be read, and counts", bucket=number, offset=offset)
+    return True
 
 
 def _comes_next(  # noqa: PLR0917 - what is known of the place

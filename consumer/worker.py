@@ -14,7 +14,7 @@ from consumer.kafka.errors import KafkaGone
 from consumer.ledger import LedgerFault
 from consumer.ops.unforeseen import unexpected
 from consumer.suppression.answers import OtherLedger
-from consumer.wire.errors import SchemaSourceUnavailable
+from consumer.wire.errors import SchemaError, SchemaSourceUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,7 +29,7 @@ class PartFailed(Exception):
     """One of the parts that run beside each other failed; it has said why."""
 
 
-SPOKEN = (KafkaGone, LedgerFault, OtherLedger, PartFailed, SchemaSourceUnavailable, TooManyDeadLetters)
+SPOKEN = (KafkaGone, LedgerFault, OtherLedger, PartFailed, SchemaError, SchemaSourceUnavailable, TooManyDeadLetters)
 """Failures that say in one sentence what is wrong and what to do."""
 
 

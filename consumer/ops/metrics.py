@@ -63,6 +63,11 @@ class Metrics:
             "Records written by the classifier that Kafka has not acknowledged.",
             registry=self.registry,
         )
+        self.held_back = Gauge(
+            "optout_inbound_partitions_held_back",
+            "Inbound partitions whose next record waits for its schema.",
+            registry=self.registry,
+        )
 
     def _applying(self) -> None:
         self._applied = Counter(

@@ -2,7 +2,7 @@
 
 A type that holds itself lets a few kilobytes nest so deeply that the Avro library, which is compiled, overruns its
 stack: the process dies, at each start again, and no exception tells of it. An array of what takes no bytes (nulls) lets
-ten of them stand for 2^62 items.
+ten of them stand for 2^62 items; records of records of nothing, each twice in the next, take as long without a byte.
 """
 
 from __future__ import annotations
@@ -10,16 +10,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from consumer.wire.schemas import Parsed
+    from consumer.wire.schemas import Resolved
+
+MOST_PARTS = 10_000
+"""Types that are read for one record, each counted as often as it is read. Ours have some dozens."""
+MOST_LEVELS = 64
 
 
-def is_bounded(schema: Parsed) -> bool:
-    """Return whether no type of this schema holds itself, and every item of an array takes a byte or more."""
+def is_bounded(schema: Resolved) -> bool:
+    """Return whether reading under this schema has a bound.
+
+    No type holds itself, every item of an array takes a byte or more, and there are not too many types in each other.
+    """
     try:
         _least(schema, {}, frozenset())
-    except _Unbounded:
+        parts, levels = _size(schema, {})
+    except (_Unbounded, RecursionError):
         return False
-    return True
+    return parts <= MOST_PARTS and levels <= MOST_LEVELS
 
 
 class _Unbounded(Exception):
@@ -52,3 +60,19 @@ def _of_named(schema: Any, named: dict[str, int], within: frozenset[str]) -> int
         return int(schema.get("size", 1) > 0)
     inside = within | {schema["name"]}
     return max((_least(field["type"], named, inside) for field in schema["fields"]), default=0)
+
+
+def _size(schema: Any, named: dict[str, tuple[int, int]]) -> tuple[int, int]:
+    """Return how many types are read for one value at most, and how many levels they are in each other."""
+    if isinstance(schema, str):
+        return named.get(schema, (1, 0))
+    if isinstance(schema, list):
+        inner = [_size(branch, named) for branch in schema]
+    elif "fields" in schema:
+        inner = [_size(field["type"], named) for field in schema["fields"]]
+    else:
+        inner = [_size(schema[key], named) for key in ("type", "items", "values") if key in schema]
+    size = 1 + sum(parts for parts, _ in inner), 1 + max((levels for _, levels in inner), default=0)
+    if isinstance(schema, dict) and "name" in schema:
+        named[schema["name"]] = size
+    return size

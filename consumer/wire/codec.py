@@ -22,22 +22,19 @@ from consumer.wire import framing
 from consumer.wire.bounds import is_bounded
 from consumer.wire.errors import Reason, SchemaError, SchemaSourceUnavailable, UnknownSchema, Unreadable
 from consumer.wire.records import from_datum, to_datum
-from consumer.wire.schemas import record_name
+from consumer.wire.schemas import HIGHEST_ID, record_names
 
 if TYPE_CHECKING:
     from consumer.wire.records import Datum, R, Record
-    from consumer.wire.schemas import Parsed, SchemaSource
+    from consumer.wire.schemas import Parsed, Resolved, SchemaSource
 
 __all__ = ["Codec", "Reason", "SchemaError", "SchemaSourceUnavailable", "Unreadable"]
-
-HIGHEST_ID = 2**31 - 1
-"""No registry counts further. One that is asked for more fails in its own way, which would read as an outage."""
 
 
 class _Plan(NamedTuple):
     """How to read what was written with one schema: `reader` is None where nothing has to be resolved."""
 
-    writer: Parsed
+    writer: Resolved
     reader: Parsed | None
 
 
@@ -104,7 +101,7 @@ class Codec:
             writer = self._schemas.by_id(schema_id)
         except UnknownSchema:
             raise Unreadable(Reason.UNKNOWN_SCHEMA) from None
-        if record_name(writer) != record:
+        if record not in record_names(writer):
             raise Unreadable(Reason.WRONG_RECORD)
         if not is_bounded(writer):
             raise Unreadable(Reason.INCOMPATIBLE)
@@ -113,7 +110,7 @@ class Codec:
         return _Plan(writer, None if same else reader)
 
 
-def _read(value: bytes, writer: Parsed, reader: Parsed | None) -> Datum:
+def _read(value: bytes, writer: Resolved, reader: Parsed | None) -> Datum:
     stream = BytesIO(value)
     stream.seek(framing.HEADER_SIZE)
     try:
@@ -128,7 +125,7 @@ def _read(value: bytes, writer: Parsed, reader: Parsed | None) -> Datum:
     return datum
 
 
-def _check_canonical(value: bytes, writer: Parsed, datum: Datum) -> None:
+def _check_canonical(value: bytes, writer: Resolved, datum: Datum) -> None:
     """Refuse what no writer wrote: the library reads -1 as an enum's last symbol, an OPT_OUT as an OPT_IN.
 
     For the ledger only, whose writers are ours: upstream's may encode in other ways that Avro allows.

@@ -47,3 +47,11 @@ class SchemaError(Exception):
 
 class SchemaSourceUnavailable(Exception):
     """The schema registry did not answer. Nothing is known of the record: ask again later, skip nothing."""
+
+
+class SchemaAwaited(SchemaSourceUnavailable):
+    """The schema with this id is asked for beside, and not known yet. Nothing is known of the record."""
+
+    def __init__(self, schema_id: int) -> None:
+        super().__init__(f"the schema with the id {schema_id} is asked for")
+        self.schema_id = schema_id

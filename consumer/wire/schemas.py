@@ -22,6 +22,12 @@ Parsed = dict[str, Any]
 
 LOCAL_IDS = range(0x534D5301, 0x534D5400)
 """The ids of the files: "SMS" and a number from 1."""
+HIGHEST_ID = 2**31 - 1
+"""No registry counts further. One that is asked for more fails in its own way, which would read as an outage."""
+
+
+Resolved = Parsed | list[Any]
+"""A schema that something was written with: a record, or a union with records among its branches."""
 
 
 class WriterSchema(NamedTuple):
@@ -43,7 +49,7 @@ class SchemaSource(Protocol):
     def reader(self, record: str) -> Parsed:
         """Return the current schema of a record, which older and newer versions are read into."""
 
-    def by_id(self, schema_id: int) -> Parsed:
+    def by_id(self, schema_id: int) -> Resolved:
         """Return the schema with this id.
 
         Raises UnknownSchema where there is none, SchemaSourceUnavailable where nobody could be asked.
@@ -62,7 +68,7 @@ def parse(text: str) -> Parsed:
 
     Raises ValueError, or fastavro's SchemaParseException or UnknownType, for what is no Avro record.
     """
-    schema = _without_logical_types(json.loads(text))
+    schema = without_logical_types(json.loads(text))
     if not isinstance(schema, dict) or schema.get("type") != "record":
         raise ValueError("not the schema of a record")
     parsed = fastavro.parse_schema(schema)
@@ -70,9 +76,15 @@ def parse(text: str) -> Parsed:
     return parsed
 
 
-def record_name(schema: Mapping[str, Any]) -> str:
+def record_name(schema: Mapping[str, Any] | str) -> str:
     """Return the record's name without its namespace: what Avro compares."""
-    return str(schema["name"]).rpartition(".")[2]
+    return str(schema if isinstance(schema, str) else schema["name"]).rpartition(".")[2]
+
+
+def record_names(schema: Resolved) -> set[str]:
+    """Return the names of the records that can stand at a schema's root."""
+    branches = schema if isinstance(schema, list) else [schema]
+    return {record_name(branch) for branch in branches if isinstance(branch, str) or branch["type"] == "record"}
 
 
 class Schemas:
@@ -116,9 +128,10 @@ class Schemas:
             raise UnknownSchema(schema_id) from None
 
 
-def _without_logical_types(schema: Any) -> Any:
+def without_logical_types(schema: Any) -> Any:
+    """Return a schema as it was read from JSON, its logical types dropped."""
     if isinstance(schema, dict):
-        return {key: _without_logical_types(value) for key, value in schema.items() if key != "logicalType"}
+        return {key: without_logical_types(value) for key, value in schema.items() if key != "logicalType"}
     if isinstance(schema, list):
-        return [_without_logical_types(item) for item in schema]
+        return [without_logical_types(item) for item in schema]
     return schema

@@ -6,6 +6,8 @@
 | OPTOUT_TEST_KAFKA_LIBS | a folder with the broker's jars |
 | OPTOUT_TEST_REDIS | URL of a Redis database to use instead of a server of our own; empty, for it is flushed |
 | OPTOUT_TEST_REDIS_KINDS | servers to test with, `redis,valkey`; where CI is set both, elsewhere the first one found |
+| OPTOUT_TEST_RANDOM_IDS | how many texts under ids out of the air one test writes |
+| OPTOUT_TEST_REGISTRY | URL of a schema registry to hold that of the tests against as well |
 | OPTOUT_TEST_OFFLINE | fetch nothing |
 """
 

@@ -30,6 +30,7 @@ from consumer.domain.keywords import Keywords
 from consumer.domain.skips import Skips
 from consumer.embedded.process import end, spawn
 from consumer.guard import Guard
+from consumer.holding import HeldBack
 from consumer.inbound import Inbound
 from consumer.intake import Intake, Topics
 from consumer.kafka import topics
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     from consumer.domain.bad_records import BadRecords
     from consumer.kafka.inbox import Partition
     from consumer.kafka.producers import Outgoing, Publishing
+    from consumer.wire.lookups import Lookups
 
 TOPICS = {
     "inbound": "sms.inbound",
@@ -606,6 +608,7 @@ class Applying:
         most_waiting: int = MOST_WAITING,
         confirms: bool = False,
         skips: bool = False,
+        lookups: Lookups | None = None,
     ) -> None:
         self.logger = CapturingLogger()
         self.ops = Ops(self.logger)
@@ -647,6 +650,7 @@ class Applying:
             take_doubts=doubted,
             wake_voucher=lambda: None,
             most_waiting=most_waiting,
+            lookups=lookups,
             **self.ops.everywhere(),
             log=log,
         )
@@ -687,11 +691,12 @@ class Classifying:
         region: str = "US",
         limits: BadRecords | None = None,
         properties: Mapping[str, Any] | None = None,
+        lookups: Lookups | None = None,
     ) -> None:
         self.logger = CapturingLogger()
         self.ops = Ops(self.logger)
         intake = Intake(
-            codec=system.codec,
+            codec=system.codec if lookups is None else Codec(lookups),
             keywords=Keywords(),
             topics=Topics(
                 ledger=system.topics["ledger"],
@@ -715,6 +720,7 @@ class Classifying:
             health=self.ops.health,
             log=cast("FilteringBoundLogger", self.logger),
             limits=limits,
+            held=HeldBack(lookups, cast("FilteringBoundLogger", self.logger)),
         )
         self.inbox = Inbox(
             system.client(**properties or {}) | {"group.id": f"{system.group}.classify"}, lambda *_: None
