@@ -164,8 +164,11 @@ def test_an_id_that_stays_unknown_is_a_dead_letter(
     classifier.die()
 
 
-def test_ids_out_of_the_air_cost_one_patience(system: System, server: FailingRegistry, upstream: RegistryTexts) -> None:
+def test_ids_out_of_the_air_cost_one_patience(
+    system: System, server: FailingRegistry, upstream: RegistryTexts, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Thousands of texts under ids that nobody knows cost one patience, and a STOP elsewhere is in force at once."""
+    monkeypatch.setattr(lookups, "NO_SECONDS", 600.0)  # however slowly they come back: none is asked for again
     classifier = Classifying(system, lookups=upstream.lookups(PATIENCE), limits=BadRecords(None, None))
     classifier.until(done(system))
     ids = random.Random(8).sample(range(2**32), RANDOM_IDS)
@@ -173,7 +176,7 @@ def test_ids_out_of_the_air_cost_one_patience(system: System, server: FailingReg
     system.write("inbound", (3, upstream.text("STOP", "elsewhere")))
     began = time.monotonic()
     classifier.until(lambda: upstream.ledger(system) == ["elsewhere"])
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < STORM_SECONDS
 
     def all_put_aside() -> bool:
         classifier.classify(10)
@@ -182,7 +185,7 @@ def test_ids_out_of_the_air_cost_one_patience(system: System, server: FailingReg
     wait_for("all are put aside", all_put_aside, STORM_SECONDS)
     assert system.ends("dead")[0] == RANDOM_IDS
     waited_for = [path for path, times in Counter(server.asked).items() if times > 1]
-    assert len(waited_for) < RANDOM_IDS / 10  # four, and what a slow machine came back to too late
+    assert 1 <= len(waited_for) <= lookups.MOST_WAITED_FOR
     classifier.die()
 
 
