@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from consumer.kafka.errors import KafkaGone, sentence
+from consumer.kafka.errors import CLIENT_ERRORS, KafkaGone, sentence
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,7 +30,7 @@ def connect(config: Mapping[str, Any]) -> AdminClient:
     try:
         # Asking for a topic by name must not make one where brokers allow that.
         admin = AdminClient({**without(config, CONSUMERS_ONLY), "allow.auto.create.topics": False})
-    except KafkaException as problem:  # a property that does not exist, or a value that it cannot have
+    except CLIENT_ERRORS as problem:  # a property that does not exist, or a value that it cannot have
         raise KafkaGone(f"the Kafka client refuses its settings ({sentence(problem)}): see OPTOUT_KAFKA_*") from None
     partitions_by_topic(admin, config.get("bootstrap.servers", ""))
     return admin
@@ -41,7 +40,7 @@ def partitions_by_topic(admin: AdminClient, where: str = "") -> dict[str, int]:
     """Return how many partitions each topic of the cluster has. Raises KafkaGone."""
     try:
         topics = admin.list_topics(timeout=CONNECT_SECONDS).topics
-    except KafkaException as problem:
+    except CLIENT_ERRORS as problem:
         raise KafkaGone(
             f"Kafka {f'at {where} ' if where else ''}cannot be reached ({sentence(problem)}): is it running, and is "
             "OPTOUT_KAFKA_BOOTSTRAP_SERVERS right?"

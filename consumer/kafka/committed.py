@@ -10,10 +10,10 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 
 from consumer.kafka.cluster import PRODUCERS_ONLY, without
-from consumer.kafka.errors import KafkaGone, Triage, sentence, triage
+from consumer.kafka.errors import CLIENT_ERRORS, KafkaGone, Triage, sentence, triage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -94,7 +94,7 @@ class CommittedReader:
         places = [TopicPartition(p.topic, p.number, at, notes.get(p.topic, "")) for p, at in offsets.items()]
         try:
             done = self._consumer.commit(offsets=places, asynchronous=False)
-        except KafkaException as problem:
+        except CLIENT_ERRORS as problem:
             if triage(problem) is Triage.FATAL:
                 raise KafkaGone(f"offsets cannot be committed: {sentence(problem)}") from None
             return False
@@ -106,7 +106,7 @@ class CommittedReader:
             _, high = self._consumer.get_watermark_offsets(
                 TopicPartition(partition.topic, partition.number), timeout=timeout
             )
-        except KafkaException as problem:
+        except CLIENT_ERRORS as problem:
             raise TimeoutError(sentence(problem)) from None
         return int(high)
 
@@ -151,7 +151,7 @@ def committed(consumer: Consumer, asked: list[TopicPartition], timeout: float) -
     began = time.monotonic()
     try:
         answers = consumer.committed(asked, timeout=timeout)
-    except KafkaException as problem:
+    except CLIENT_ERRORS as problem:
         if triage(problem) is Triage.FATAL:
             raise KafkaGone(f"the committed offsets cannot be read: {sentence(problem)}") from None
         raise TimeoutError(f"{sentence(problem)} after {time.monotonic() - began:.1f} s") from None

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, KafkaException
 
-if TYPE_CHECKING:
-    from confluent_kafka import KafkaException
+CLIENT_ERRORS = (KafkaException, SystemError)
+"""What any call of the client may raise.
 
+A fatal error is raised by the call that polls. Where something else is called back before that call returns, a line for
+the log or a delivery, Python finds an exception that nobody handled and raises a SystemError in its place.
+"""
 
 OnError = Callable[[str, str], None]
 """Hears of a passing error: its name, and the sentence that the client has for it."""
@@ -94,15 +96,18 @@ def is_unreadable(error: KafkaError) -> bool:
     return error.code() in _UNREADABLE and not error.fatal()
 
 
-def error_of(problem: KafkaException | KafkaError) -> KafkaError | None:
-    """Return the client's error of an exception; None where it carries none."""
+def error_of(problem: BaseException | KafkaError) -> KafkaError | None:
+    """Return the client's error of an exception, also of one that a SystemError hides; None where it carries none."""
     if isinstance(problem, KafkaError):
         return problem
+    if isinstance(problem, SystemError):
+        hidden = problem.__cause__ or problem.__context__
+        return None if hidden is None else error_of(hidden)
     first = problem.args[0] if problem.args else None
     return first if isinstance(first, KafkaError) else None
 
 
-def triage(problem: KafkaException | KafkaError) -> Triage:
+def triage(problem: BaseException | KafkaError) -> Triage:
     """Return what an error of a consumer, a producer or an admin client asks for."""
     error = error_of(problem)
     if error is None or error.fatal():
@@ -116,13 +121,13 @@ def triage(problem: KafkaException | KafkaError) -> Triage:
     return Triage.FATAL
 
 
-def name_of(problem: KafkaException | KafkaError) -> str:
+def name_of(problem: BaseException | KafkaError) -> str:
     """Return the error's name, which stays the same from one time to the next."""
     error = error_of(problem)
     return str(error.name()) if error else type(problem).__name__
 
 
-def sentence(problem: KafkaException | KafkaError) -> str:
+def sentence(problem: BaseException | KafkaError) -> str:
     """Return the error in a few words: its name and what the client says of it, which quotes no record."""
     error = error_of(problem)
     return f"{error.name()}: {error.str()}" if error else type(problem).__name__

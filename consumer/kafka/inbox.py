@@ -12,14 +12,13 @@ from confluent_kafka import (
     TIMESTAMP_LOG_APPEND_TIME,
     Consumer,
     KafkaError,
-    KafkaException,
     Message,
     TopicPartition,
 )
 
 from consumer.kafka.cluster import PRODUCERS_ONLY, without
 from consumer.kafka.committed import Committed, CommittedReader, OffsetsCopy, Partition, committed
-from consumer.kafka.errors import KafkaGone, Triage, is_unreadable, name_of, sentence, triage
+from consumer.kafka.errors import CLIENT_ERRORS, KafkaGone, Triage, is_unreadable, name_of, sentence, triage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -176,8 +175,23 @@ class Inbox:
 
     def _raise(self) -> None:
         raised, self._raised = self._raised, None
+        if isinstance(raised, CLIENT_ERRORS):
+            raise KafkaGone(f"Kafka cannot be read any more: {sentence(raised)}")
         if raised is not None:
             raise raised
+
+    def _polled(self, call: Callable[..., Any], *arguments: float) -> Any:
+        """Make a call from within which the client calls back. Returns None where it failed and may be made again."""
+        try:
+            return call(*arguments)
+        except CLIENT_ERRORS as problem:
+            if triage(problem) is Triage.FATAL:
+                self._raise()  # what a callback raised says it better
+                raise KafkaGone(f"Kafka cannot be read any more: {sentence(problem)}") from None
+            self._complain(problem)
+            return None
+        finally:
+            self._raise()
 
     def _assigned(self, consumer: Consumer, received: list[TopicPartition]) -> None:
         partitions = [Partition(p.topic, p.partition) for p in received]
@@ -232,20 +246,18 @@ class Inbox:
         """Return up to `limit` messages: at once where there are any, after `wait` seconds at most."""
         self._free.wait(GIVE_WAY)
         self._try_blocked()
-        first = self._consumer.poll(wait)
-        self._raise()
+        first = self._polled(self._consumer.poll, wait)
         if first is None:
             return Read()
-        return self._sorted([first, *self._consumer.consume(limit - 1, 0)])
+        return self._sorted([first, *(self._polled(self._consumer.consume, limit - 1, 0) or ())])
 
     def read_batch(self, limit: int, wait: float) -> Read:
         """Return when `limit` messages are there or `wait` seconds are over: cheaper a message under load."""
         self._free.wait(GIVE_WAY)
         self._try_blocked()
-        return self._sorted(self._consumer.consume(limit, wait))
+        return self._sorted(self._polled(self._consumer.consume, limit, wait) or ())
 
     def _sorted(self, messages: Iterable[Message]) -> Read:
-        self._raise()
         read = Read()
         for message in messages:
             error = message.error()
@@ -316,7 +328,7 @@ class Inbox:
         """
         try:
             self._consumer.seek(TopicPartition(partition.topic, partition.number, offset))
-        except KafkaException as problem:
+        except CLIENT_ERRORS as problem:
             if triage(problem) is Triage.FATAL:
                 raise KafkaGone(f"{partition.topic} cannot be read at another offset: {sentence(problem)}") from None
             return False
@@ -337,7 +349,7 @@ class Inbox:
     def _switch(self, switch: Callable[[list[TopicPartition]], None], partitions: Iterable[Partition]) -> None:
         try:
             switch([TopicPartition(p.topic, p.number) for p in partitions if p in self._owned])
-        except KafkaException as problem:  # given up meanwhile; what is fetched for nothing is dropped
+        except CLIENT_ERRORS as problem:  # given up meanwhile; what is fetched for nothing is dropped
             self._complain(problem)
 
     def committed(self, partitions: Sequence[Partition], timeout: float) -> dict[Partition, Committed | None]:
@@ -358,7 +370,7 @@ class Inbox:
                 low, _ = self._consumer.get_watermark_offsets(
                     TopicPartition(partition.topic, partition.number), timeout=timeout
                 )
-            except KafkaException as problem:
+            except CLIENT_ERRORS as problem:
                 if triage(problem) is not Triage.RETRY or time.monotonic() > deadline:
                     raise TimeoutError(sentence(problem)) from None
                 time.sleep(ASK_AGAIN)
@@ -376,7 +388,7 @@ class Inbox:
         place = TopicPartition(partition.topic, partition.number)
         try:
             _, high = self._consumer.get_watermark_offsets(place, cached=True)
-        except KafkaException:  # given up meanwhile
+        except CLIENT_ERRORS:  # given up meanwhile
             return None
         return int(high) if high >= 0 else None
 
@@ -389,7 +401,7 @@ class Inbox:
             return True
         try:
             done = self._consumer.commit(offsets=_places(offsets, notes), asynchronous=False)
-        except KafkaException as problem:
+        except CLIENT_ERRORS as problem:
             self._not_committed(problem)
             return False
         return len(self._taken(done or [])) == len(done or [])
@@ -406,7 +418,7 @@ class Inbox:
         self._committing = heard
         try:
             self._consumer.commit(offsets=_places(offsets, notes), asynchronous=True)
-        except KafkaException as problem:
+        except CLIENT_ERRORS as problem:
             self._committing = None
             self._not_committed(problem)
             heard(frozenset())
@@ -429,12 +441,12 @@ class Inbox:
                 self._complain(place.error)
         return frozenset(taken)
 
-    def _not_committed(self, problem: KafkaException | KafkaError) -> None:
+    def _not_committed(self, problem: BaseException | KafkaError) -> None:
         if triage(problem) is Triage.FATAL:
             raise KafkaGone(f"offsets cannot be committed: {sentence(problem)}") from None
         self._complain(problem)
 
-    def _complain(self, problem: KafkaException | KafkaError) -> None:
+    def _complain(self, problem: BaseException | KafkaError) -> None:
         self._on_error(name_of(problem), sentence(problem))
 
     def commit_beside(self, offsets: Mapping[Partition, int], notes: Mapping[str, str] = NO_NOTES) -> bool:
@@ -457,9 +469,10 @@ class Inbox:
         May hang within the client: give it a deadline.
         """
         self._leaving = True
-        self._consumer.close()
-        self.copy.close()
-        self._raise()
+        try:
+            self._polled(self._consumer.close)
+        finally:
+            self.copy.close()
 
 
 def _places(offsets: Mapping[Partition, int], notes: Mapping[str, str]) -> list[TopicPartition]:

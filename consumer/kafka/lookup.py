@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from consumer.kafka.cluster import PRODUCERS_ONLY, without
-from consumer.kafka.errors import KafkaGone, Triage, sentence, triage
+from consumer.kafka.errors import CLIENT_ERRORS, KafkaGone, Triage, sentence, triage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -43,7 +43,7 @@ class Lookup:
         }
         try:
             self._consumer = Consumer(settings)
-        except KafkaException as problem:
+        except CLIENT_ERRORS as problem:
             raise KafkaGone(
                 f"the Kafka client refuses its settings ({sentence(problem)}): see OPTOUT_KAFKA_*"
             ) from None
@@ -53,7 +53,7 @@ class Lookup:
         place = TopicPartition(partition.topic, partition.number)
         try:
             low, high = self._consumer.get_watermark_offsets(place, timeout=self._patience)
-        except KafkaException as problem:
+        except CLIENT_ERRORS as problem:
             raise KafkaGone(f"{partition.topic} cannot be read: {sentence(problem)}") from None
         return int(low), int(high)
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from confluent_kafka import KafkaException
-
 from consumer.kafka.committed import Partition
-from consumer.kafka.errors import sentence
+from consumer.kafka.errors import CLIENT_ERRORS, sentence
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +31,7 @@ def members(admin: AdminClient, groups: Sequence[str], timeout: float) -> list[G
     for group, future in admin.describe_consumer_groups(list(groups), request_timeout=timeout).items():
         try:
             described = future.result(timeout + 1)
-        except KafkaException as problem:
+        except CLIENT_ERRORS as problem:
             raise TimeoutError(sentence(problem)) from None
         for member in described.members:
             owned = frozenset(Partition(p.topic, p.partition) for p in member.assignment.topic_partitions)

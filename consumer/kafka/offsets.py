@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import (
     IsolationLevel,
-    KafkaException,
     TopicPartition,
 )
 from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]
 
 from consumer.kafka.committed import Partition
-from consumer.kafka.errors import sentence
+from consumer.kafka.errors import CLIENT_ERRORS, sentence
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -41,7 +40,7 @@ class Offsets:
         for topic in topics:
             try:
                 metadata = self._admin.list_topics(topic, timeout=self._timeout).topics[topic]
-            except KafkaException as problem:
+            except CLIENT_ERRORS as problem:
                 raise OffsetsUnavailable(f"{topic}: {sentence(problem)}") from None
             if metadata.error is not None:
                 raise OffsetsUnavailable(f"{topic}: {sentence(metadata.error)}")
@@ -93,7 +92,7 @@ class Offsets:
         the topic itself: it takes no refusal as a sign that it should.
         """
         for topic in topics:
-            with suppress(KafkaException):  # away: asked again when the next question fails
+            with suppress(*CLIENT_ERRORS):  # away: asked again when the next question fails
                 self._admin.list_topics(topic, timeout=self._timeout)
 
     def classified(self, partitions: Sequence[Partition], notes: Mapping[str, str]) -> Mapping[Partition, int | None]:
@@ -112,7 +111,7 @@ class Offsets:
     def _result(self, future: Any) -> Any:
         try:
             return future.result(self._timeout + 1)
-        except KafkaException as problem:
+        except CLIENT_ERRORS as problem:
             raise OffsetsUnavailable(sentence(problem)) from None
         except TimeoutError:
             raise OffsetsUnavailable("no answer in time") from None

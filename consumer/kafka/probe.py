@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
 
 from consumer.kafka.cluster import PRODUCERS_ONLY, without
-from consumer.kafka.errors import KafkaGone, Triage, sentence, triage
+from consumer.kafka.errors import CLIENT_ERRORS, KafkaGone, Triage, sentence, triage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,7 +52,7 @@ class Probe:
         }
         try:
             self._consumer = Consumer(settings)
-        except KafkaException as problem:
+        except CLIENT_ERRORS as problem:
             raise KafkaGone(
                 f"the Kafka client refuses its settings ({sentence(problem)}): see OPTOUT_KAFKA_*"
             ) from None

@@ -12,15 +12,15 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import KafkaError, Producer, TopicPartition
 
 from consumer.kafka.cluster import CONSUMERS_ONLY, without
-from consumer.kafka.errors import KafkaGone, Triage, error_of, name_of, sentence, triage
+from consumer.kafka.errors import CLIENT_ERRORS, KafkaGone, Triage, error_of, name_of, sentence, triage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
-    from confluent_kafka import Message
+    from confluent_kafka import KafkaException, Message
 
     from consumer.kafka.errors import OnError
     from consumer.kafka.inbox import Inbox, Partition, Token
@@ -75,7 +75,7 @@ def _nobody() -> None:
 class Refused(NotPublished):
     """It did not happen, for the broker or the client never takes one of these records. `name` is that of the error."""
 
-    def __init__(self, problem: KafkaException | KafkaError) -> None:
+    def __init__(self, problem: BaseException | KafkaError) -> None:
         super().__init__(sentence(problem))
         self.name = name_of(problem)
         error = error_of(problem)
@@ -184,9 +184,8 @@ class LedgerProducer:
                     on_delivery=partial(self._delivered, record, acknowledged),
                 )
             except BufferError:
-                self._producer.poll(0.1)
-                self._check()
-            except KafkaException as problem:
+                self._served(self._producer.poll, 0.1)
+            except CLIENT_ERRORS as problem:
                 if self._is_kept(record, acknowledged, error_of(problem)):
                     return
                 raise KafkaGone(refusal(record.topic, record.source, problem)) from None
@@ -196,23 +195,31 @@ class LedgerProducer:
     def flush(self, timeout: float) -> bool:
         """Wait until everything queued is acknowledged; False if it is not within `timeout` seconds."""
         self._write_again()
-        left = self._producer.flush(timeout)
-        self._check()
+        left = self._served(self._producer.flush, timeout)
         return left == 0 and not self._again
 
     def waiting(self) -> int:
         """Return how many records are not acknowledged yet."""
-        self._producer.poll(0)
-        self._check()
+        self._served(self._producer.poll, 0)
         self._write_again()
         return len(self._producer) + len(self._again)
+
+    def _served(self, call: Callable[[float], int], timeout: float) -> int:
+        """Make a call from within which the client calls back. Raises KafkaGone, also for what it heard there."""
+        try:
+            left = call(timeout)
+        except CLIENT_ERRORS as problem:  # a fatal error; what is not acknowledged is written again after a restart
+            self._failed = self._failed or f"Kafka cannot be written to: {sentence(problem)}"
+            left = 0
+        self._check()
+        return left
 
     def _check(self) -> None:
         if self._failed is not None:
             raise KafkaGone(self._failed)
 
 
-def refusal(topic: str, source: object, problem: KafkaException | KafkaError) -> str:
+def refusal(topic: str, source: object, problem: BaseException | KafkaError) -> str:
     """Return what is to be said where a topic does not take a record, and what to do where that is known."""
     error = error_of(problem)
     what = topic if source is None else f"{topic}, with the record of {source},"
@@ -271,13 +278,13 @@ class TransactionalOutbox:
         if self._producer is None:
             try:
                 producer = Producer(self._config)
-            except KafkaException as problem:  # values that do not go together
+            except CLIENT_ERRORS as problem:  # values that do not go together
                 raise KafkaGone(
                     f"the Kafka client refuses its settings ({sentence(problem)}): see OPTOUT_KAFKA_*"
                 ) from None
             try:
                 producer.init_transactions(self._timeout)
-            except KafkaException as problem:
+            except CLIENT_ERRORS as problem:
                 if triage(problem) is Triage.FATAL and not _passing(problem):
                     raise KafkaGone(f"transactions cannot be begun: {sentence(problem)}") from None
                 raise NotPublished(sentence(problem)) from None
@@ -303,7 +310,7 @@ class TransactionalOutbox:
             self._retrying(lambda: self._send_offsets(producer, places, token.copy_metadata))
             self._retrying(lambda: self._send_offsets(producer, places, token.group_metadata))
             self._retrying(lambda: producer.commit_transaction(self._timeout))
-        except KafkaException as problem:
+        except CLIENT_ERRORS as problem:
             self._abandon(sentence(problem), problem)
         except TimeoutError:
             self._producer = None  # nothing can be asked of it: its successor ends what is pending
@@ -333,14 +340,14 @@ class TransactionalOutbox:
         while True:
             try:
                 call()
-            except KafkaException as problem:
+            except CLIENT_ERRORS as problem:
                 error = error_of(problem)
                 if error is None or not error.retriable() or time.monotonic() > deadline:
                     raise
             else:
                 return
 
-    def _abandon(self, why: str, problem: KafkaException | None = None) -> None:
+    def _abandon(self, why: str, problem: KafkaException | SystemError | None = None) -> None:
         """End the transaction without a result that we know, and raise NotPublished.
 
         Where the client can abort, it does. Else it is thrown away; its successor, under the same transactional id,
@@ -354,7 +361,7 @@ class TransactionalOutbox:
         verdict = Triage.ABORT if problem is None or is_missing else triage(problem)
         if verdict in (Triage.ABORT, Triage.REJOIN):
             self._give_up()
-        elif verdict is Triage.RETRY or (error is not None and error.fatal()):
+        elif verdict is Triage.RETRY or (error is not None and error.fatal()) or isinstance(problem, SystemError):
             self._producer = None
         else:
             raise KafkaGone(f"changes cannot be published: {why}") from None
@@ -365,13 +372,13 @@ class TransactionalOutbox:
         assert self._producer is not None
         try:
             self._producer.abort_transaction(self._timeout)
-        except KafkaException:
+        except CLIENT_ERRORS:
             self._producer = None
 
     def close(self) -> None:
         """Give up a transaction that is open; the broker would otherwise hold it until it times out."""
         if self._producer is not None:
-            with suppress(KafkaException):  # none was open, or the broker ends it by its timeout
+            with suppress(*CLIENT_ERRORS):  # none was open, or the broker ends it by its timeout
                 self._producer.abort_transaction(self._timeout)
             self._producer = None
 
@@ -390,16 +397,18 @@ def _produce(
             return
 
 
-def _passing(problem: KafkaException) -> bool:
+def _passing(problem: KafkaException | SystemError) -> bool:
     """Whether beginning transactions failed for a reason that may pass, though the client calls it fatal.
 
     A producer that took over its own transactional id can meet the fence of the one before.
     """
     error = error_of(problem)
-    return error is not None and error.code() in (KafkaError._FENCED, KafkaError._TIMED_OUT)  # noqa: SLF001
+    if error is None:
+        return isinstance(problem, SystemError)
+    return error.code() in (KafkaError._FENCED, KafkaError._TIMED_OUT)  # noqa: SLF001
 
 
-def _not_published(problem: KafkaException | KafkaError) -> NotPublished:
+def _not_published(problem: BaseException | KafkaError) -> NotPublished:
     error = error_of(problem)
     return Refused(problem) if error is not None and error.code() in REFUSALS else NotPublished(sentence(problem))
 
@@ -413,7 +422,6 @@ class PlainOutbox:
     def __init__(self, config: Mapping[str, Any], inbox: Inbox, *, timeout: float = 10.0) -> None:
         self._inbox = inbox
         self._timeout = timeout
-        self._failed: KafkaError | None = None
         self._producer = Producer(
             {
                 **without(config, CONSUMERS_ONLY),
@@ -427,33 +435,39 @@ class PlainOutbox:
     def settle(self) -> None:
         """See Publishing: nothing is ever pending."""
 
-    def _delivered(self, error: KafkaError | None, _message: Message) -> None:
-        if error is not None:
-            self._failed = error
-
     def publish(
         self, records: Sequence[Outgoing], offsets: Mapping[Partition, int], token: Token, note: str = ""
     ) -> None:
         """See Publishing."""
-        self._failed = None
+        failures: list[KafkaError] = []  # of these records alone: those of an earlier call may still be called back for
+
+        def delivered(error: KafkaError | None, _message: Message) -> None:
+            if error is not None:
+                failures.append(error)
+
         try:
             for record in records:
-                _produce(self._producer, record, self._delivered)
-        except KafkaException as problem:
-            self._producer.purge()
+                _produce(self._producer, record, delivered)
+            left = self._producer.flush(self._timeout)
+        except CLIENT_ERRORS as problem:
+            self._purge()
+            error = error_of(problem)
+            if isinstance(problem, SystemError) or (error is not None and error.fatal()):
+                raise KafkaGone(f"changes cannot be published: {sentence(problem)}") from None
             raise _not_published(problem) from None
-        if self._producer.flush(self._timeout):
-            self._producer.purge()
+        if left and not failures:
+            self._purge()
             raise NotPublished("records were not acknowledged in time")
-        self._raise_failure()
+        if failures:
+            raise _not_published(failures[0])
         notes = {partition.topic: note for partition in offsets}
         if self._inbox.token is not token or not self._inbox.commit_beside(offsets, notes):
             raise NotPublished("the offsets could not be committed")
 
-    def _raise_failure(self) -> None:
-        if self._failed is not None:
-            raise _not_published(self._failed)
+    def _purge(self) -> None:
+        with suppress(*CLIENT_ERRORS):
+            self._producer.purge()
 
     def close(self) -> None:
         """Leave nothing in the queue."""
-        self._producer.purge()
+        self._purge()

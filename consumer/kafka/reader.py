@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
 
 from consumer.kafka.cluster import PRODUCERS_ONLY, without
-from consumer.kafka.errors import KafkaGone, Triage, sentence, triage
+from consumer.kafka.errors import CLIENT_ERRORS, KafkaGone, Triage, sentence, triage
 from consumer.kafka.inbox import Partition
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Reader:
         try:
             self._consumer = Consumer(settings)
             self._asking = Consumer(asking)  # a client is told of an end by its own isolation level
-        except KafkaException as problem:  # a value that a consumer's property cannot have
+        except CLIENT_ERRORS as problem:  # a value that a consumer's property cannot have
             raise KafkaGone(
                 f"the Kafka client refuses its settings ({sentence(problem)}): see OPTOUT_KAFKA_*"
             ) from None
@@ -88,7 +88,7 @@ class Reader:
             low, high = client.get_watermark_offsets(
                 TopicPartition(partition.topic, partition.number), timeout=self._patience
             )
-        except KafkaException as problem:
+        except CLIENT_ERRORS as problem:
             raise KafkaGone(f"{partition.topic} cannot be read: {sentence(problem)}") from None
         return int(low), int(high)
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import yaml
-from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka import KafkaError, TopicCollection
 from confluent_kafka.admin import ConfigResource, NewTopic, ResourceType  # type: ignore[attr-defined] # public all the same
 
-from consumer.kafka.errors import error_of, sentence
+from consumer.kafka.errors import CLIENT_ERRORS, error_of, sentence
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -173,7 +173,7 @@ def topic_ids(admin: AdminClient, names: Sequence[str], timeout: float = 5.0) ->
     for name, future in futures.items():
         try:
             found[name] = str(future.result(timeout + 1).topic_id).translate(_AS_KAFKA_SPELLS)
-        except KafkaException as problem:
+        except CLIENT_ERRORS as problem:
             raise TopicError(f"Kafka could not be asked for the id of {name}: {sentence(problem)}") from None
         except TimeoutError:
             raise TopicError(f"Kafka did not tell the id of {name} within {timeout:.0f} s") from None
@@ -215,7 +215,7 @@ def _new_topic(spec: TopicSpec, brokers: int) -> NewTopic:
 def _created(name: str, future: Future[None]) -> bool:
     try:
         future.result()
-    except KafkaException as problem:
+    except CLIENT_ERRORS as problem:
         error = error_of(problem)
         if error is not None and error.code() == KafkaError.TOPIC_ALREADY_EXISTS:
             return False  # by another process, a moment ago
@@ -237,7 +237,7 @@ def _asked(ask: Callable[[], T], what: str) -> T:
     while True:
         try:
             return ask()
-        except KafkaException as problem:
+        except CLIENT_ERRORS as problem:
             error = error_of(problem)
             if error is None or error.code() not in _UNKNOWN_TOPIC:
                 raise TopicError(f"Kafka could not be asked to {what}: {sentence(problem)}") from None
