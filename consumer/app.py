@@ -182,13 +182,14 @@ def _consumer_config(settings: Settings, group: str) -> dict[str, Any]:
 
 
 def _strangers(
-    settings: Settings, admin: AdminClient, group: str, ops: Ops, overwritten: Callable[[], Collection[Partition]]
+    settings: Settings, group: str, ops: Ops, overwritten: Callable[[], Collection[Partition]]
 ) -> dict[str, worker.Part]:
     """Return the part that names who else is in a group; none for a broker that cannot tell, for trying out."""
     if settings.ledger_id is not None:
         return {}
-    configured = deployment.client_config(settings).get("client.id")
-    return {"members": Strangers(admin, group, configured, overwritten, ops.metrics, logs.logger("members")).run}
+    config = deployment.asking_config(settings)
+    configured = config.get("client.id")
+    return {"members": Strangers(config, group, configured, overwritten, ops.metrics, logs.logger("members")).run}
 
 
 def _inbound(settings: Settings, admin: AdminClient, source: Ledger) -> Inbound:
@@ -242,7 +243,7 @@ def _classify(settings: Settings, admin: AdminClient, wire: Wire, source: Ledger
         inbox = Inbox(sizes.consuming(config, holds), Complaints(log).kafka)
         inbox.subscribe(settings.inbound, classifier)
         keeper = Keeper(classifier, inbox.copy, kept(), log)
-        strangers = _strangers(settings, admin, settings.classifiers, ops, lambda: keeper.overwritten)
+        strangers = _strangers(settings, settings.classifiers, ops, lambda: keeper.overwritten)
         beside = worker.Parts({"keep": keeper.run, **strangers}, stop, log)
         beside.start()
         try:
@@ -338,7 +339,7 @@ def _apply(  # noqa: PLR0917 - what the root has at hand
         if not answered(passage.read, "apply", stop, health=ops.health, complaints=Complaints(log)):
             return  # all skips are read before the first record
         inbox.subscribe([source.topic], applier)
-        strangers = _strangers(settings, admin, settings.appliers, ops, tuple)
+        strangers = _strangers(settings, settings.appliers, ops, tuple)
         parts = {"publish": publisher.run, "vouch": voucher.run, "pass": passage.run, **strangers}
         beside = worker.Parts(parts, stop, log)
         beside.start()

@@ -6,7 +6,7 @@ and commits offsets that stand for nothing. These do not count (L3, L5), but wha
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from consumer.domain.words import printable
 from consumer.kafka.committed import copy_of
@@ -14,11 +14,10 @@ from consumer.kafka.members import members
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Mapping
 
     from structlog.typing import FilteringBoundLogger
 
-    from consumer.kafka.cluster import AdminClient
     from consumer.kafka.committed import Partition
     from consumer.kafka.members import GroupMember
     from consumer.ops.metrics import Metrics
@@ -27,7 +26,7 @@ CLIENT_ID = "sms-optout"
 """What the client ids of our members begin with."""
 BEFORE = "rdkafka"
 """The client library's own, which members of the version before have."""
-LOOK_EVERY = 10.0
+LOOK_EVERY = 30.0
 ASKED_WITHIN = 5.0
 
 
@@ -37,18 +36,18 @@ def client_id(configured: object) -> str:
 
 
 class Strangers:
-    """Looks at one group and its copy every 10 s. `overwritten` gives the partitions that somebody else committed."""
+    """Looks at one group and its copy every 30 s. `overwritten` gives the partitions that somebody else committed."""
 
     def __init__(  # noqa: PLR0917 - what the root has at hand
         self,
-        admin: AdminClient,
+        config: Mapping[str, Any],
         group: str,
         configured: object,
         overwritten: Callable[[], Collection[Partition]],
         metrics: Metrics,
         log: FilteringBoundLogger,
     ) -> None:
-        self._admin = admin
+        self._config = config
         self._group = group
         self._before = {BEFORE, str(configured or BEFORE)}
         self._overwritten = overwritten
@@ -64,7 +63,7 @@ class Strangers:
     def look(self) -> None:
         """Name everybody who was not there the last time."""
         try:
-            found = members(self._admin, [self._group, copy_of(self._group)], ASKED_WITHIN)
+            found = members(self._config, [self._group, copy_of(self._group)], ASKED_WITHIN)
         except TimeoutError:
             return  # asked again
         strangers = {(one.group, one.client_id, one.host) for one in found if self._is_stranger(one)}

@@ -100,7 +100,7 @@ class Plan:
     def check_members(self) -> None:
         """Raise NotSet while anybody is in the group or in its copy: what is set would be overwritten."""
         try:
-            found = members(self._admin, [self._group, copy_of(self._group)], ASKED_WITHIN)
+            found = members(self._config, [self._group, copy_of(self._group)], ASKED_WITHIN)
         except TimeoutError as problem:
             raise KafkaGone(f"who is in the group {self._group} is not known: {problem}") from None
         if found:

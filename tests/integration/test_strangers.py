@@ -256,7 +256,7 @@ def test_strangers_are_named(system: System) -> None:
     member.until(lambda: system.committed("classify", "inbound") == {0: 0})
     ops, group = Ops(member.logger), f"{system.group}.classify"
     overwritten: set[Partition] = set()
-    looking = Strangers(system.admin, group, None, lambda: overwritten, ops.metrics, cast("Any", member.logger))
+    looking = Strangers(system.client(), group, None, lambda: overwritten, ops.metrics, cast("Any", member.logger))
 
     def named() -> list[tuple[str, str]]:
         member.logger.calls.clear()
@@ -279,7 +279,7 @@ def test_strangers_are_named(system: System) -> None:
     assert named() == []  # once
     for consumer in (console, copy):
         consumer.close()
-    wait_for("both have left", lambda: not members(system.admin, [group, f"{group}.kept"], 5.0))
+    wait_for("both have left", lambda: not members(system.client(), [group, f"{group}.kept"], 5.0))
     looking.look()
     assert ops.value("optout_group_strangers", group=group) == 0
 
