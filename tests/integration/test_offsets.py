@@ -115,14 +115,13 @@ def test_asking_who_is_in_a_group_kills_nobody(breakable_kafka: KafkaCluster) ->
     """Groups whose coordinators move, as with each restart of a broker, are asked for members without dying of it."""
     if breakable_kafka.size < 3:
         pytest.skip("one broker alone: this machine has too little memory for three")
-    asking = subprocess.Popen(
-        [sys.executable, "-c", MEMBERS, breakable_kafka.bootstrap, "15"], stdout=subprocess.PIPE, text=True
-    )
-    assert asking.stdout is not None
-    assert asking.stdout.readline() == "asking\n"
-    breakable_kafka.kill_broker(0)
-    time.sleep(2)
-    breakable_kafka.start_broker(0)
-    breakable_kafka.heal()
-    assert asking.wait(60) == 0
-    assert asking.stdout.read().startswith("True")
+    command = [sys.executable, "-c", MEMBERS, breakable_kafka.bootstrap, "15"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as asking:
+        assert asking.stdout is not None
+        assert asking.stdout.readline() == "asking\n"
+        breakable_kafka.kill_broker(0)
+        time.sleep(2)
+        breakable_kafka.start_broker(0)
+        breakable_kafka.heal()
+        said = asking.stdout.read()
+    assert (asking.returncode, said.split()[0]) == (0, "True")
