@@ -153,8 +153,8 @@ def test_partitions_that_are_added_to_the_ledger_are_nobodys(system: System) -> 
         assert (done.returncode != 0, "Traceback" in done.stderr) == (True, False)
         assert f"the ledger {topic} has {BUCKETS + 2} partitions" in done.stderr
     member.die()
-    heir = owner(system)
-    assert heir.owned == {0, 1}
+    heir = Applying(system)
+    until(heir, lambda: heir.owned == {0, 1})
     heir.die()
 
 
