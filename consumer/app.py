@@ -227,6 +227,7 @@ def _classify(settings: Settings, admin: AdminClient, wire: Wire, source: Ledger
             may_be_missing=(settings.review_requested_topic, settings.dead_letter_topic),
             on_reduced=partial(_kept_in_part, ops.metrics, log),
         )
+        passage = _passage(settings, _of_inbound(settings, admin), ops, log)
         classifier = Classifier(
             intake=intake,
             producer=producer,
@@ -237,6 +238,7 @@ def _classify(settings: Settings, admin: AdminClient, wire: Wire, source: Ledger
             log=log,
             limits=BadRecords(settings.dead_letters_in_a_row, settings.dead_letters_share),
             held=HeldBack(wire.lookups, log),
+            passage=passage,
         )
         config = _consumer_config(settings, settings.classifiers)
         holds = deployment.limits(settings, admin, *settings.inbound)
@@ -244,7 +246,7 @@ def _classify(settings: Settings, admin: AdminClient, wire: Wire, source: Ledger
         inbox.subscribe(settings.inbound, classifier)
         keeper = Keeper(classifier, inbox.copy, kept(), log)
         strangers = _strangers(settings, settings.classifiers, ops, lambda: keeper.overwritten)
-        beside = worker.Parts({"keep": keeper.run, **strangers}, stop, log)
+        beside = worker.Parts({"keep": keeper.run, "pass": passage.run, **strangers}, stop, log)
         beside.start()
         try:
             classifier.run(inbox, stop)
@@ -356,6 +358,12 @@ def _apply(  # noqa: PLR0917 - what the root has at hand
             raise worker.PartFailed("a part of this stage failed, see above")
 
     return run
+
+
+def _of_inbound(settings: Settings, admin: AdminClient) -> list[Skips]:
+    if settings.ledger_id:
+        return [Skips(name, "") for name in settings.inbound]  # a broker that tells no ids
+    return [Skips(name, topic_id) for name, topic_id in topics.topic_ids(admin, settings.inbound).items()]
 
 
 def _passage(settings: Settings, topics: Sequence[Skips], ops: Ops, log: FilteringBoundLogger) -> Passage:

@@ -15,7 +15,7 @@ from consumer.catching_up import CatchingUp
 from consumer.continuity import Continuity
 from consumer.domain.subscription import Decision
 from consumer.ops.complaints import Complaints
-from consumer.reading import Reading, by_bucket
+from consumer.reading import Part, Reading, by_bucket
 from consumer.suppression.answers import Batch, Status
 from consumer.suppression.scripts import ViewUnavailable
 from consumer.suppression.view import MOST_RECORDS
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from consumer.ops.losses import Losses
     from consumer.ops.metrics import Metrics
     from consumer.passage import Passage
-    from consumer.reading import Part
     from consumer.suppression.answers import Applied, Meta, Server
     from consumer.suppression.view import View
     from consumer.wire.lookups import Lookups
@@ -169,6 +168,7 @@ class Applier:
                 self._return([partition for partition, reading in self._reading.items() if reading.away])
                 self._look_at_full()
                 self._look_at_stopped()
+                self._look_at_blocked(inbox)
             self._look_at_awaited()
             self._look_at_ends(inbox)
             self._hold(inbox)
@@ -206,6 +206,24 @@ class Applier:
         self._health.tell(PART, "registry", trouble and f"{len(waiting)} buckets wait for a schema: {trouble}")
         if trouble:
             self._complaints.say("applying waits for the schema registry", reason=trouble, buckets=len(waiting))
+
+    def _look_at_blocked(self, inbox: Inbox) -> None:
+        """Go on behind what cannot even be unpacked where an operator wrote so."""
+        parts = {}
+        for partition in [*inbox.blocked]:
+            reading = self._reading.get(partition)
+            if reading is None or reading.away:
+                continue
+            past = self._passage.past(partition, reading.position)
+            if past > reading.position and inbox.go_past(partition, past):
+                reading.stopped = None
+                part = parts[partition] = Part(reading.position)
+                part.pass_over(past)
+        try:
+            if parts:
+                self._apply(parts)
+        except ViewUnavailable as problem:
+            self._leave([*parts], problem)
 
     def _hold(self, inbox: Inbox) -> None:
         """Stop fetching what is not to be applied now, and fetch again what is."""

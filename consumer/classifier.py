@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from consumer.kafka.producers import LedgerProducer
     from consumer.ops.health import Health
     from consumer.ops.metrics import Metrics
+    from consumer.passage import Passage
 
 PART = "classify"
 MOST_MESSAGES = 500
@@ -74,10 +75,12 @@ class Classifier:
         metrics: Metrics,
         health: Health,
         log: FilteringBoundLogger,
+        passage: Passage,
         limits: BadRecords | None = None,
         held: HeldBack | None = None,
         most_unacknowledged: int = MOST_UNACKNOWLEDGED,
     ) -> None:
+        self._passage = passage
         self._metrics = metrics
         self._health = health
         self._most_unacknowledged = most_unacknowledged
@@ -203,6 +206,7 @@ class Classifier:
         while not stop.is_set():
             self._health.beat(PART)
             self._hold_back(inbox)
+            self._look_at_blocked(inbox)
             # Under load whole batches are cheaper; else the first message is not to wait for a second one.
             try:
                 read = inbox.read_batch(MOST_MESSAGES, 0.01) if busy else inbox.read(MOST_MESSAGES, 0.1)
@@ -222,6 +226,18 @@ class Classifier:
             if now >= report_at:
                 self._report()
                 report_at = now + REPORT_EVERY
+
+    def _look_at_blocked(self, inbox: Inbox) -> None:
+        """Go on behind what cannot be unpacked where an operator wrote so; what can be read is never passed over."""
+        for partition in [*inbox.blocked]:
+            position = self._positions.get(partition)
+            if position is None:
+                continue
+            self._passage.ask()
+            past = self._passage.past(partition, position)
+            if past > position and inbox.go_past(partition, past):
+                self._positions[partition] = past
+                self._passage.passed(PART, partition, [(position, past)])
 
     def _hold_back(self, inbox: Inbox) -> None:
         """Read no more of what cannot be classified now, and go on with what can.

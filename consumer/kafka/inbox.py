@@ -334,6 +334,14 @@ class Inbox:
             return False
         return True
 
+    def go_past(self, partition: Partition, offset: int) -> bool:
+        """Read on at an offset behind what could not be read; False if the client cannot yet."""
+        if not self.seek(partition, offset):
+            return False
+        self._unblocked(partition)
+        self._switch(self._consumer.resume, {partition} - self._held)
+        return True
+
     def pause(self, partitions: Iterable[Partition]) -> None:
         """Stop fetching these partitions; the group keeps us as long as we go on calling `read`."""
         held = set(partitions)

@@ -12,7 +12,7 @@ from consumer.domain.phone import masked
 from consumer.domain.words import printable
 from consumer.operators import LONGEST_WORDS, accountable
 from consumer.ops.terminal import say
-from consumer.skipping.finding import NotSkipped, in_ledger
+from consumer.skipping.finding import NotSkipped, in_inbound, in_ledger
 from consumer.skipping.listing import as_dict, in_words, listed
 from consumer.skipping.place import PlacesType
 from consumer.skipping.writing import ask_for_opt_outs, write_skips
@@ -57,8 +57,8 @@ def skip(
 ) -> int:
     """Have workers pass over what nobody can read, at the place where one stands: an opt-out may be in it.
 
-    In the ledger only where its bucket stands, and never what can be read. It is written down for ever; a worker that
-    stands there goes on by itself.
+    Never what can be read: in inbound whole batches that cannot be unpacked, in the ledger what stands where its bucket
+    stands. It is written down for ever; a worker that stands there goes on by itself.
     """
     if list_all != (places is None):
         raise click.UsageError("give either TOPIC:PARTITION:FIRST[-LAST] or --list")
@@ -88,9 +88,11 @@ def _find(settings: Settings, places: Places) -> Find:
     """Return what stands at these places. Raises NotSkipped for a topic that nobody would stand in."""
     if places.partition.topic == settings.keyword_ledger_topic:
         return in_ledger(settings, places)
+    if places.partition.topic in settings.inbound:
+        return in_inbound(settings, places)
     raise NotSkipped(
         f"{places.partition.topic} is not read by workers under these settings: only places of the ledger "
-        f"({settings.keyword_ledger_topic}) are skipped"
+        f"({settings.keyword_ledger_topic}) and of inbound ({', '.join(settings.inbound)}) are skipped"
     )
 
 

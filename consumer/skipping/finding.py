@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from consumer import deployment
 from consumer.domain.buckets import bucket_of, is_location
 from consumer.domain.events import NO_RECORD, Skip, digest_of, subscription_of
+from consumer.kafka import topics
+from consumer.kafka.cluster import partitions_by_topic
 from consumer.kafka.errors import KafkaGone
 from consumer.kafka.inbox import appended_at
 from consumer.kafka.probe import Probe
@@ -20,7 +22,6 @@ from consumer.suppression.view import View
 
 if TYPE_CHECKING:
     from consumer.kafka.inbox import Partition
-    from consumer.kafka.probe import Found
     from consumer.ledger import Ledger
     from consumer.settings import Settings
     from consumer.skipping.place import Places
@@ -95,6 +96,32 @@ def in_ledger(settings: Settings, places: Places) -> Find:
     return Find(places.partition, ledger.topic_id, pieces, told)
 
 
+def in_inbound(settings: Settings, places: Places) -> Find:
+    """Return the batches at these places of an inbound topic that nobody can unpack.
+
+    Raises NotSkipped where one of them can be read, and KafkaGone, TopicError.
+    """
+    topic, number = places.partition
+    admin = deployment.admin_client(settings)
+    count = partitions_by_topic(admin).get(topic, 0)
+    if number >= count:
+        raise NotSkipped(f"{topic} has {count} partitions, 0 to {count - 1}")
+    pieces: list[Piece] = []
+    with Probe(deployment.client_config(settings)) as probe:
+        position = places.first
+        while position == places.first or (places.last is not None and position <= places.last):
+            found = probe.find(places.partition, position)
+            if found.unpacked:
+                raise NotSkipped(
+                    f"{topic} [{number}] can be read from offset {position} on: nothing was skipped; a record that "
+                    "nobody understands becomes a dead letter by itself"
+                )
+            end = probe.batch_end(places.partition, position, found.offset)
+            pieces.append(Piece(position, end, NO_RECORD, f"{end - position} texts in a batch that cannot be unpacked"))
+            position = end
+    return Find(places.partition, topics.topic_id(admin, topic), tuple(pieces))
+
+
 def _standing(view: View, places: Places) -> Meta:
     """Return what a bucket that stands at the first place says of itself. Raises NotSkipped."""
     bucket = places.partition.number
@@ -130,15 +157,19 @@ def _pieces(ledger: Ledger, places: Places, probe: Probe) -> tuple[Piece, ...]:
     pieces: list[Piece] = []
     position = places.first
     while position == places.first or (places.last is not None and position <= places.last):
-        piece = _piece(ledger, places, position, probe.find(places.partition, position))
+        piece = _piece(ledger, places, position, probe)
         pieces.append(piece)
         position = piece.end
     return tuple(pieces)
 
 
-def _piece(ledger: Ledger, places: Places, position: int, found: Found) -> Piece:
+def _piece(ledger: Ledger, places: Places, position: int, probe: Probe) -> Piece:
     """Return what is to be skipped at a position. Raises NotSkipped."""
+    found = probe.find(places.partition, position)
     name = f"{places.partition.topic} [{places.partition.number}]"
+    if not found.unpacked and found.offset <= position:
+        end = probe.batch_end(places.partition, position, found.offset)
+        return Piece(position, end, NO_RECORD, f"{end - position} records in a batch that cannot be unpacked")
     if found.offset > position:
         end = found.offset if places.last is None else min(found.offset, places.last + 1)
         return Piece(position, end, NO_RECORD, f"no record can be read: {name} goes on at offset {found.offset}")

@@ -11,6 +11,7 @@ from confluent_kafka import Producer
 
 from consumer import applier, reading
 from consumer.domain.events import NO_RECORD, OptOutRequested, Skip, Source, digest_of
+from consumer.kafka import topics
 from consumer.kafka.inbox import Partition, Read
 from consumer.settings import load
 from consumer.skipping import finding
@@ -18,7 +19,7 @@ from consumer.skipping.finding import NotSkipped, in_ledger
 from consumer.skipping.place import Places
 from consumer.skipping.writing import write_skips
 from tests.integration.test_dead_letters import configure
-from tests.parts.system import Applying, Classifying, System, location_in, wait_for
+from tests.parts.system import Applying, Classifying, System, inbound, location_in, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -356,3 +357,54 @@ def test_opt_out_is_proposed_for_whom_the_key_names(system: System) -> None:
     listed = system.run("skip", "--list", "--json")
     assert listed.stdout.count('"problem": null') == 3
     member.die()
+
+
+SMALL = {
+    "OPTOUT_KAFKA_RECEIVE_MESSAGE_MAX_BYTES": "600000",
+    "OPTOUT_KAFKA_FETCH_MAX_BYTES": "500000",
+    "OPTOUT_KAFKA_FETCH_MESSAGE_MAX_BYTES": "400000",
+    "OPTOUT_KAFKA_MESSAGE_MAX_BYTES": "400000",
+}
+"""A client for which a batch of some megabytes is what one of 150 MB is for one without settings."""
+
+
+def batch(system: System) -> None:
+    """Write ten records into one batch that takes far more room unpacked than on its way."""
+    producer = Producer(
+        {
+            "bootstrap.servers": system.bootstrap,
+            "compression.type": "zstd",
+            "linger.ms": 1000,
+            "batch.size": 10_000_000,
+            "message.max.bytes": 10_000_000,
+        }
+    )
+    for _ in range(10):
+        producer.produce(system.topics["inbound"], bytes(200_000), partition=0)
+    assert producer.flush(20) == 0
+
+
+def test_batch_that_cannot_be_unpacked_is_skipped(system: System, settings: Settings) -> None:
+    """A classifier goes on behind such a batch without a restart, and reads what a skip names too much of."""
+    system.make_topics(inbound=1, reviews=1, dead=1, confirmations=1, actions=1)
+    worker = system.start_worker("--only", "classify", **SMALL)
+    system.send([inbound(HERE, PATIENT, "STOP")])
+    wait_for("it classifies", lambda: system.ends("ledger")[0] == 1)
+    batch(system)
+    system.send([inbound(HERE, OTHER, "STOP")])
+    batch(system)
+    system.send([inbound(HERE, "+12025550145", "STOP")])
+    wait_for("it stands", lambda: any("cannot be read from offset 1 on" in event for event in worker.events()))
+    topic = system.topics["inbound"]
+    refused = system.run("skip", f"{topic}:0:0", "--reason", "a test", "--yes", **SMALL)
+    assert (refused.returncode, "can be read from offset 0 on" in refused.stderr) == (1, True), refused.stderr
+    ids = topics.topic_ids(system.admin, [topic])
+    write_skips(settings, [written(system, topic=topic, topic_id=ids[topic], offset=1, end=12, digest=NO_RECORD)])
+    wait_for("the text behind it counts", lambda: system.ends("ledger")[0] == 2)
+    done = system.run("skip", f"{topic}:0:12", "--reason", "a test", "--yes", **SMALL)
+    assert (done.returncode, "10 texts in a batch" in done.stderr) == (0, True), done.stderr
+    wait_for("and that behind the next one", lambda: system.ends("ledger")[0] == 3)
+    wait_for("all is committed", lambda: system.committed("classify", "inbound")[0] == 23)
+    assert worker.process.poll() is None
+    assert sum("passed over what nobody can read" in event for event in worker.events()) == 2
+    assert system.messages("dead") == []

@@ -79,6 +79,7 @@ class Worker:
         )
         self.ledger_producer = LedgerProducer({}, lambda *_: None)
         self.classifier = Classifier(
+            passage=Passage(Allowed([Skips(TOPICS["inbound"], "")]), _nowhere, metrics=self.ops.metrics, log=log),
             intake=intake,
             producer=self.ledger_producer,
             inbound=Inbound([TOPICS["inbound"]], ledger.topic_id),

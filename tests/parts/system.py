@@ -711,9 +711,14 @@ class Classifying:
         self.in_part: list[Outgoing] = []
         self.producer = LedgerProducer(system.client(), lambda *_: None, on_reduced=self.in_part.append)
         names = topics or (system.topics["inbound"],)
+        skips = [Skips(name, of_topic) for name, of_topic in topic_ids(system.admin, names).items()]
+        self.passage = Passage(
+            Allowed(skips), system.goes_on, metrics=self.ops.metrics, log=cast("FilteringBoundLogger", self.logger)
+        )
         self.classifier = Classifier(
             intake=intake,
             producer=self.producer,
+            passage=self.passage,
             inbound=Inbound(names, system.ledger.topic_id, lambda asked: topic_ids(system.admin, asked)),
             kept=KeptOffsets(system.client(), f"{system.group}.classify"),
             metrics=self.ops.metrics,
