@@ -180,13 +180,22 @@ class Lookups:
                     continue
                 heapq.heappop(self._due)
                 question = self._open[schema_id]
-                if now - question.wanted > WANTED_SECONDS:
+                if self._is_forgotten(schema_id, question, now):
                     self._close(schema_id)
                     continue
                 question.unanswered = question.unanswered or now
                 return schema_id
             self._threads -= 1
             return None
+
+    def _is_forgotten(self, schema_id: int, question: _Question, now: float) -> bool:
+        """Return whether nobody waits for it any more.
+
+        One of the few that are waited for is asked to the end, unless the registry is away: its record may stand behind
+        another one that waits, and would else be waited for a second time.
+        """
+        unwanted = now - question.wanted > WANTED_SECONDS
+        return unwanted and (schema_id not in self._waited_for or question.problem is not None)
 
     def _settle(
         self, schema_id: int, found: Resolved | None, problem: UnknownSchema | SchemaSourceUnavailable | None

@@ -198,6 +198,19 @@ def test_what_nobody_waits_for_any_more_is_not_asked_for(monkeypatch: pytest.Mon
     assert fate(source, 7) == "known"
 
 
+def test_ids_behind_one_that_waits_use_their_patience_up_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was looked ahead at behind a record that waits is waited for at the same time, not one after the other."""
+    monkeypatch.setattr(lookups, "WANTED_SECONDS", 0.2)
+    asked = ScriptedRegistry(unknown)
+    source = Lookups(asked, patience=1.0)
+    source.look_ahead([1, 2, 3, 4])
+    assert fate(source, 1) == "unknown"  # as a loop does: the others are not asked about meanwhile
+    wait_for("the others are given up", lambda: not source._open, 5)
+    asks = {schema_id: len(times) for schema_id, times in asked.times.items()}
+    assert [fate(source, schema_id) for schema_id in (2, 3, 4)] == ["unknown"] * 3
+    assert {schema_id: len(times) for schema_id, times in asked.times.items()} == asks
+
+
 def test_a_client_that_does_not_come_back_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     """A registry whose answer drips for ever is named, though its client has raised nothing."""
     monkeypatch.setattr(lookups, "LATE_SECONDS", 0.2)
