@@ -35,8 +35,8 @@ BROKEN = {
     ),
     "publishing below what is published": Broken(
         "publisher.py",
-        "self._known[bucket] = offset\n",
-        "self._known[bucket] = 0\n",
+        "learned = {partition.number: found.offset for partition, found in told.items()}\n",
+        "learned = {partition.number: 0 for partition in told}\n",
         "publish-before-trim",
         "kill",
         1,

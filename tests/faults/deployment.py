@@ -27,6 +27,7 @@ PARTITIONS = {
     "dead": 1,
     "requests": 1,
     "actions": 1,
+    "skips": 1,
 }
 SETTINGS = {"ledger": LEDGER_SETTINGS, "inbound": {"message.timestamp.type": "LogAppendTime"}}
 HERE = Path(__file__).parents[2]

@@ -63,6 +63,10 @@ def _something(arguments: tuple[Any, ...]) -> bool:
     return bool(arguments[1])
 
 
+def _taken(arguments: tuple[Any, ...]) -> bool:
+    return arguments[1] is None  # an error otherwise
+
+
 def _an_audit(arguments: tuple[Any, ...]) -> bool:
     return any(call.script.name == "audit" for call in arguments[1])
 
@@ -91,8 +95,8 @@ STEPS: Mapping[str, Step] = {
     for step in (
         Step("classify-before-produce", "classify", f"{PRODUCERS}:LedgerProducer.write", When.BEFORE, _to_ledger),
         Step("classify-after-produce", "classify", f"{PRODUCERS}:LedgerProducer.write", When.AFTER, _to_ledger),
-        Step("classify-before-commit", "classify", f"{INBOX}:Inbox.commit", When.BEFORE, _something),
-        Step("classify-after-commit", "classify", f"{INBOX}:Inbox.commit", When.AFTER, _something),
+        Step("classify-before-commit", "classify", f"{INBOX}:Inbox.commit_soon", When.BEFORE, _something),
+        Step("classify-after-commit", "classify", f"{INBOX}:Inbox._committed", When.AFTER, _taken),
         Step("apply-before", "apply", f"{VIEW}:View.apply", When.BEFORE),
         Step("apply-after", "apply", f"{VIEW}:View.apply", When.AFTER),
         Step("vouch-after-servers", "vouch", f"{VIEW}:View.servers", When.AFTER),
