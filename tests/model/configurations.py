@@ -428,7 +428,7 @@ REMOVED = [
     _without("refuses_other_ledger", _classifying, 1, 0, crashes=1, ledgers=(OURS, OTHER), expected=Harm.ALLOWED),
     _without("counts_own_ledger", _classifying, 1, 0, ledgers=(OURS, OTHER), expected=Harm.ALLOWED),
     _without("names_topic", _classifying, 1, recreations=1, ledgers=(OURS,), liveness=True, expected=Harm.STUCK),
-    _without("rereads_other_topic", _classifying, 1, 0, recreations=1, crashes=1, expected=Harm.ALLOWED),
+    _without("rereads_other_topic", _classifying, 2, recreations=1, crashes=1, ledgers=(OURS,), expected=Harm.ALLOWED),
     _without(
         "notices_other_topic", _classifying, 1, 0, recreations=1, ledgers=(OURS,), liveness=True, expected=Harm.STUCK
     ),

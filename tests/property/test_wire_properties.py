@@ -34,6 +34,7 @@ by_name: dict[str, st.SearchStrategy[Any]] = {
     "partition": ints,
     "pack_version": ints,
     "buckets": st.lists(ints, max_size=3).map(tuple),
+    "places": st.lists(texts, max_size=3).map(tuple),
     "shared_with": st.lists(texts, max_size=3).map(tuple),
     "cause": st.deferred(lambda: built(PatientKeyword) | built(RequestedOptOut)),
 }
