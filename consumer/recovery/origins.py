@@ -165,7 +165,7 @@ class _Inbound:
         partitions = [Partition(origin.topic, number) for number in range(self._known[origin.topic])]
         if 0 <= origin.partition < len(partitions):
             low, first = self._begin(partitions[origin.partition])
-            if origin.offset < low:
+            if 0 <= origin.offset < low:
                 kept_since = None if first is None else appended_at(first)
                 return kept_since is None or record.event_time <= kept_since + CLOCK_SKEW_MS
         firsts = [first for _, first in map(self._begin, partitions) if first is not None]
