@@ -42,10 +42,10 @@ class Newer(Schemas):
         super().__init__()
         schema = json.loads(self.text(kind.__name__))
         schema["fields"] = [
-            {"name": "flags", "type": {"type": "map", "values": ["null", "double", "boolean"]}},
+            {"name": "newer_flags", "type": {"type": "map", "values": ["null", "double", "boolean"]}},
             *schema["fields"],
-            {"name": "digest", "type": ["null", {"type": "fixed", "name": "Digest", "size": 16}]},
-            {"name": "parts", "type": {"type": "array", "items": ["null", "bytes"]}},
+            {"name": "newer_digest", "type": ["null", {"type": "fixed", "name": "Digest", "size": 16}]},
+            {"name": "newer_parts", "type": {"type": "array", "items": ["null", "bytes"]}},
         ]
         self.newer = schema
         self._parsed = parse(json.dumps(schema))
@@ -57,7 +57,7 @@ class Newer(Schemas):
         """Return the pieces of the examples, as today's schema writes them and as the newer one does."""
         text = (schemas_directory() / "examples" / f"{kind.__name__}.json").read_text("utf-8")
         today, now = header(self.writer(kind.__name__).id), json.loads(self.text(kind.__name__))
-        more: dict[str, Any] = {"flags": {}, "digest": None, "parts": []}
+        more: dict[str, Any] = {"newer_flags": {}, "newer_digest": None, "newer_parts": []}
         found = []
         for datum in json.loads(text):
             found.append([today, *pieces(now, datum)])
