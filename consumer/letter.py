@@ -28,7 +28,18 @@ UNATTRIBUTABLE_OPT_IN = "unattributable-opt-in"
 OUT_OF_RANGE = "out-of-range"
 UNSENDABLE = "unsendable-change"
 """The reason of a letter that stands for a change which the topic of changes does not take. The change is in force."""
-REASONS = (UNATTRIBUTABLE, UNATTRIBUTABLE_OPT_IN, OUT_OF_RANGE, UNSENDABLE, *(str(reason) for reason in Reason))
+UNSENDABLE_CONFIRMATION = "unsendable-confirmation"
+"""That of one which stands for a confirmation alone: the change was told."""
+OF_CHANGES = frozenset({UNSENDABLE, UNSENDABLE_CONFIRMATION})
+"""The reasons of letters that stand for what was to be told, and for no record of inbound."""
+REASONS = (
+    UNATTRIBUTABLE,
+    UNATTRIBUTABLE_OPT_IN,
+    OUT_OF_RANGE,
+    UNSENDABLE,
+    UNSENDABLE_CONFIRMATION,
+    *(str(reason) for reason in Reason),
+)
 """Every reason there is."""
 
 FIRST_TIME_HEADER = "optout.first-kafka-timestamp"
@@ -162,11 +173,12 @@ def seal(message: Message, topic: str, reason: str, problem: Exception, now: int
     )
 
 
-def unsendable(topic: str, source: Place, line: bytes, problem: str, now: int) -> DeadLetter:
-    """Return the letter that stands for a change: the beginning of its line in the ledger, and where that is whole."""
-    why = _why(UNSENDABLE, source, "KAFKA_PRODUCE", problem, now)
-    headers: Headers = [(FIRST_TIME_HEADER, b"-1"), *why]
-    letter = DeadLetter(topic, None, line, headers=headers, reason=UNSENDABLE, source=source).reduced()
+def unsendable(topic: str, reason: str, refused: Outgoing, problem: str, now: int) -> DeadLetter:
+    """Return the letter that stands for what a topic did not take of a change: its beginning, and where the line is."""
+    source = refused.source
+    assert isinstance(source, Place)  # see Changes
+    headers: Headers = [(FIRST_TIME_HEADER, b"-1"), *_why(reason, source, "KAFKA_PRODUCE", problem, now)]
+    letter = DeadLetter(topic, None, refused.value or b"", headers=headers, reason=reason, source=source).reduced()
     assert letter is not None  # it was whole
     return letter
 

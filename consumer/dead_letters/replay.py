@@ -46,7 +46,7 @@ def why_not(found: Letter, settings: Settings, topics: Collection[str]) -> str |
     """Return why a letter cannot go back to where it came from, None where it can."""
     if found.source is None:
         return "no header says where from"
-    if found.reason == letter.UNSENDABLE:
+    if found.reason in letter.OF_CHANGES:
         return "it stands for a change, which is in force: tell those who have to know of it"
     if found.whole is not None:
         return (

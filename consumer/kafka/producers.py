@@ -73,11 +73,15 @@ def _nobody() -> None:
 
 
 class Refused(NotPublished):
-    """It did not happen, for the broker or the client never takes one of these records. `name` is that of the error."""
+    """It did not happen, for the broker or the client never takes one of these records. `name` is that of the error.
 
-    def __init__(self, problem: BaseException | KafkaError) -> None:
+    `topic` is whose record was not taken; None where that is not known.
+    """
+
+    def __init__(self, problem: BaseException | KafkaError, topic: str | None = None) -> None:
         super().__init__(sentence(problem))
         self.name = name_of(problem)
+        self.topic = topic
         error = error_of(problem)
         self.too_large = error is not None and error.code() in TOO_LARGE
 
@@ -301,17 +305,18 @@ class TransactionalOutbox:
         """
         producer = self._ready()
         places = [TopicPartition(p.topic, p.number, offset, note) for p, offset in offsets.items()]
+        failures: Failures = []
         try:
             producer.begin_transaction()
             for record in records:
-                _produce(producer, record)
+                _produce(producer, record, failures)
             if producer.flush(self._timeout):
                 self._abandon("records were not acknowledged in time")
             self._retrying(lambda: self._send_offsets(producer, places, token.copy_metadata))
             self._retrying(lambda: self._send_offsets(producer, places, token.group_metadata))
             self._retrying(lambda: producer.commit_transaction(self._timeout))
         except CLIENT_ERRORS as problem:
-            self._abandon(sentence(problem), problem)
+            self._abandon(sentence(problem), problem, _refusing(failures))
         except TimeoutError:
             self._producer = None  # nothing can be asked of it: its successor ends what is pending
             raise NotPublished("the Kafka client did not come back from sending offsets") from None
@@ -347,7 +352,9 @@ class TransactionalOutbox:
             else:
                 return
 
-    def _abandon(self, why: str, problem: KafkaException | SystemError | None = None) -> None:
+    def _abandon(
+        self, why: str, problem: KafkaException | SystemError | None = None, refusing: str | None = None
+    ) -> None:
         """End the transaction without a result that we know, and raise NotPublished.
 
         Where the client can abort, it does. Else it is thrown away; its successor, under the same transactional id,
@@ -356,7 +363,7 @@ class TransactionalOutbox:
         error = None if problem is None else error_of(problem)
         if problem is not None and error is not None and error.code() in REFUSALS and not error.fatal():
             self._give_up()
-            raise Refused(problem) from None
+            raise Refused(problem, refusing) from None
         is_missing = error is not None and error.code() in MISSING and not error.fatal()
         verdict = Triage.ABORT if problem is None or is_missing else triage(problem)
         if verdict in (Triage.ABORT, Triage.REJOIN):
@@ -383,18 +390,35 @@ class TransactionalOutbox:
             self._producer = None
 
 
-def _produce(
-    producer: Producer, record: Outgoing, delivered: Callable[[KafkaError | None, Message], None] | None = None
-) -> None:
-    """Queue a record, waiting while the queue is full."""
-    options: dict[str, Any] = {} if delivered is None else {"on_delivery": delivered}
+Failures = list[tuple[str, KafkaError]]
+"""What was not taken, of the records of one call: the topic, and why."""
+
+
+def _produce(producer: Producer, record: Outgoing, failures: Failures) -> None:
+    """Queue a record, waiting while the queue is full. What becomes of it is heard from within another call."""
+
+    def delivered(error: KafkaError | None, _message: Message | None) -> None:
+        if error is not None:
+            failures.append((record.topic, error))
+
     while True:
         try:
-            producer.produce(record.topic, key=record.key, value=record.value, headers=list(record.headers), **options)
+            producer.produce(
+                record.topic, key=record.key, value=record.value, headers=list(record.headers), on_delivery=delivered
+            )
         except BufferError:
             producer.poll(0.1)
+        except CLIENT_ERRORS as problem:
+            if (error := error_of(problem)) is not None:
+                failures.append((record.topic, error))
+            raise
         else:
             return
+
+
+def _refusing(failures: Failures) -> str | None:
+    """Return the topic of the first record that is never taken; None where none is known."""
+    return next((topic for topic, error in failures if error.code() in REFUSALS), None)
 
 
 def _passing(problem: KafkaException | SystemError) -> bool:
@@ -408,9 +432,10 @@ def _passing(problem: KafkaException | SystemError) -> bool:
     return error.code() in (KafkaError._FENCED, KafkaError._TIMED_OUT)  # noqa: SLF001
 
 
-def _not_published(problem: BaseException | KafkaError) -> NotPublished:
+def _not_published(problem: BaseException | KafkaError, refusing: str | None) -> NotPublished:
     error = error_of(problem)
-    return Refused(problem) if error is not None and error.code() in REFUSALS else NotPublished(sentence(problem))
+    is_refusal = error is not None and error.code() in REFUSALS
+    return Refused(problem, refusing) if is_refusal else NotPublished(sentence(problem))
 
 
 class PlainOutbox:
@@ -439,27 +464,22 @@ class PlainOutbox:
         self, records: Sequence[Outgoing], offsets: Mapping[Partition, int], token: Token, note: str = ""
     ) -> None:
         """See Publishing."""
-        failures: list[KafkaError] = []  # of these records alone: those of an earlier call may still be called back for
-
-        def delivered(error: KafkaError | None, _message: Message) -> None:
-            if error is not None:
-                failures.append(error)
-
+        failures: Failures = []  # of these records alone: those of an earlier call may still be called back for
         try:
             for record in records:
-                _produce(self._producer, record, delivered)
+                _produce(self._producer, record, failures)
             left = self._producer.flush(self._timeout)
         except CLIENT_ERRORS as problem:
             self._purge()
             error = error_of(problem)
             if isinstance(problem, SystemError) or (error is not None and error.fatal()):
                 raise KafkaGone(f"changes cannot be published: {sentence(problem)}") from None
-            raise _not_published(problem) from None
+            raise _not_published(problem, _refusing(failures)) from None
         if left and not failures:
             self._purge()
             raise NotPublished("records were not acknowledged in time")
         if failures:
-            raise _not_published(failures[0])
+            raise _not_published(failures[0][1], _refusing(failures[:1]))
         notes = {partition.topic: note for partition in offsets}
         if self._inbox.token is not token or not self._inbox.commit_beside(offsets, notes):
             raise NotPublished("the offsets could not be committed")

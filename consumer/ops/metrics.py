@@ -116,6 +116,11 @@ class Metrics:
             "Changes that no topic takes: in force, and told to nobody but by a dead letter.",
             registry=self.registry,
         )
+        self.confirmations_put_aside = Counter(
+            "optout_confirmations_put_aside",
+            "Confirmations that no topic takes: the change is in force and told, and nobody answers the patient.",
+            registry=self.registry,
+        )
         self._transactions = Histogram(
             "optout_publish_seconds",
             "Transactions, or where there are none writes with their offsets, by how they ended.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from confluent_kafka import Producer
@@ -15,14 +15,18 @@ from consumer import letter
 from consumer.domain.buckets import bucket_of
 from consumer.domain.events import Action, KeywordRecord, Origin, PatientKeyword
 from consumer.domain.evidence import LARGEST_RECORD
-from consumer.kafka.producers import TransactionalOutbox
+from consumer.kafka.producers import PlainOutbox, TransactionalOutbox
 from consumer.letter import Place
+from tests.integration.test_publisher import Killed
 from tests.parts.kafka import Kafka
 from tests.parts.system import Applying, Classifying, System, inbound, location_in, wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
+
+    from consumer.kafka.inbox import Partition, Token
+    from consumer.kafka.producers import Outgoing
 
 BUCKETS = 2
 HERE, THERE = location_in(0, BUCKETS), location_in(1, BUCKETS)
@@ -49,7 +53,9 @@ def produce(system: System, role: str, *records: dict[str, Any]) -> None:
     assert producer.flush(60) == 0
 
 
-def line(system: System, location: str, patient: str, **long: Any) -> dict[str, Any]:
+def line(
+    system: System, location: str, patient: str, *, action: Action = Action.OPT_OUT, **long: Any
+) -> dict[str, Any]:
     """Return a line of the ledger as a version wrote it that cut nothing."""
     now = time.time_ns() // 1_000_000
     origin: dict[str, Any] = {"message_id": "m", "topic": "t", "partition": 0, "offset": 0}
@@ -59,7 +65,7 @@ def line(system: System, location: str, patient: str, **long: Any) -> dict[str, 
         patient_number=patient,
         location_number="+12025550100",
         cause=PatientKeyword(
-            action=Action.OPT_OUT, keyword="STOP", raw_body="STOP", rule="whole-body", pack="standard", pack_version=1
+            action=action, keyword="STOP", raw_body="STOP", rule="whole-body", pack="standard", pack_version=1
         ),
         event_time=now,
         recorded_at=now,
@@ -117,8 +123,7 @@ def test_a_change_that_no_topic_takes_is_put_aside_by_name(system: System, refus
 
     No classifier writes such a line: whoever may write to the ledger does. The opt-out in it is in force all the same.
     """
-    name = "x" * 1_200_000
-    huge = next(f"{name}{i}" for i in range(100) if bucket_of(f"{name}{i}", BUCKETS) == 0)
+    huge = long_location(1_200_000)
     produce(
         system,
         "ledger",
@@ -139,11 +144,11 @@ def test_a_change_that_no_topic_takes_is_put_aside_by_name(system: System, refus
     assert (read.reason, read.source) == ("unsendable-change", Place(system.topics["ledger"], 0, 30))
     assert read.exception == "MSG_SIZE_TOO_LARGE"
     assert read.whole is not None
-    assert read.whole.value > len(name) > read.size
+    assert read.whole.value > len(huge) > read.size
     assert member.ops.value("optout_changes_put_aside_total") == 1
     (said,) = (call for call in member.logger.calls if call.method_name == "error")
     assert said.kwargs["where"] == f"{system.topics['ledger']} [0] 30"
-    assert name[:20] not in str(member.logger.calls)
+    assert huge[:20] not in str(member.logger.calls)
     member.die()
     done = system.run("dead-letters", "replay", "--all", "--yes")
     assert "it stands for a change, which is in force" in done.stderr
@@ -152,6 +157,69 @@ def test_a_change_that_no_topic_takes_is_put_aside_by_name(system: System, refus
     settle(heir, system)
     assert len(system.messages("dead")) == 1
     assert len(system.messages("changed")) == len(expected)
+    heir.die()
+
+
+def long_location(length: int) -> str:
+    """Return a location of the first bucket that no classifier would have let in."""
+    name = "x" * length
+    return next(f"{name}{i}" for i in range(100) if bucket_of(f"{name}{i}", BUCKETS) == 0)
+
+
+@pytest.mark.parametrize("publishing", ["transactions", "at-least-once"])
+def test_only_what_is_refused_is_put_aside(system: System, publishing: str) -> None:
+    """A change whose confirmation no topic takes is told, one that no topic takes is confirmed; its version is used up.
+
+    With and without transactions.
+    """
+    huge = long_location(40_000)
+    member = Applying(system, confirms=True)
+    if publishing == "at-least-once":
+        aside = cast("Any", member.publisher._outbox)
+        aside._outbox = member.outbox = PlainOutbox(system.client(), member.inbox)
+    narrow, wide = "50000", "1048588"
+    for action, limits in (
+        (Action.OPT_OUT, {"confirmations": narrow}),
+        (Action.OPT_IN, {"confirmations": wide, "changed": narrow}),
+        (Action.OPT_OUT, {"changed": wide}),
+    ):
+        for role, limit in limits.items():
+            configure(system, system.topics[role], "max.message.bytes", limit)
+        produce(system, "ledger", line(system, huge, PATIENT, action=action) | {"partition": 0})
+        settle(member, system)
+    assert told(system) == {(huge, PATIENT, 1), (huge, PATIENT, 3)}
+    answered = {each.record["ledger"]["offset"] for each in system.read("confirmations")}
+    assert answered == {1, 2}
+    letters = sorted((letter.read(each) for each in system.messages("dead")), key=lambda each: each.place)
+    assert [(each.reason, each.source and each.source.offset) for each in letters] == [
+        ("unsendable-confirmation", 0),
+        ("unsendable-change", 1),
+    ]
+    member.die()
+
+
+class Mortal(TransactionalOutbox):
+    """Dies as soon as something is committed."""
+
+    def publish(
+        self, records: Sequence[Outgoing], offsets: Mapping[Partition, int], token: Token, note: str = ""
+    ) -> None:
+        super().publish(records, offsets, token, note)
+        raise Killed
+
+
+def test_offset_passes_no_change_without_its_letter(system: System) -> None:
+    """Who dies in the moment in which an offset passes a change that is put aside has told of it by a dead letter."""
+    huge = long_location(1_200_000)
+    produce(system, "ledger", line(system, huge, PATIENT) | {"partition": 0})
+    dead = Applying(system, outbox=Mortal(system.client()))
+    with pytest.raises(Killed):
+        settle(dead, system)
+    dead.die()
+    heir = Applying(system)
+    settle(heir, system)
+    assert [letter.read(each).reason for each in system.messages("dead")] == ["unsendable-change"]
+    assert told(system) == set()
     heir.die()
 
 

@@ -62,6 +62,9 @@ class Rules:
     adopts_in_bounds: bool = rule("L3", "what is adopted lies between `published` in meta and the ledger's end")
     checks_told: bool = rule("L3", "nobody publishes from below what a bucket's meta knows to be told")
     renews: bool = rule("L3", "what is committed is written again each hour, so that it cannot expire")
+    # PuttingAside
+    puts_aside: bool = rule("L3", "a change that its topic never takes is put aside, and those behind it are told")
+    letter_with_offset: bool = rule("L3", "the offset passes such a change in the transaction of its dead letter")
     # Voucher.vouch, vouch.lua
     time_before_end: bool = rule("L4", "the time is read before the ledger's end")
     vouches_for_run: bool = rule("L4", "the server's identity must still hold when its bucket is vouched for")

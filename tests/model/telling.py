@@ -2,7 +2,8 @@
 
 The models of the view and of two buckets take for granted that `published` is what the last transaction committed. Here
 it is what it is in Kafka: an offset in the appliers' group, where a stranger may commit whatever it likes, and one in
-the group's copy, which nobody joins and where nobody is fenced. Each record of the ledger is a change.
+the group's copy, which nobody joins and where nobody is fenced. Each record of the ledger is a change; some of them no
+topic takes, and a dead letter has to tell of these.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ class Worker(NamedTuple):
 
     known: int = UNKNOWN
     batch: Batch | None = None
+    owes: bool = False
+    """Whether the offset passed a change of which a dead letter is still to tell."""
 
 
 class Faults(NamedTuple):
@@ -91,6 +94,8 @@ class Telling:
     outside: bool = False
     stopped_for_days: bool = False
     """Whether everything may expire while no worker runs."""
+    unsendable: frozenset[int] = frozenset()
+    """The changes that no topic ever takes."""
 
     def start(self) -> State:
         told = self.upgrade or 0
@@ -106,10 +111,14 @@ class Telling:
                 self._send(state, number, worker, steps)
                 if state.remembered < worker.known:
                     steps.append((f"w{number} trims", state._replace(remembered=worker.known)))
+                if worker.owes:
+                    steps.append((f"w{number} writes the letter", _with(state, number, worker._replace(owes=False))))
                 if state.faults.crashes:
                     fewer = state._replace(faults=state.faults._replace(crashes=state.faults.crashes - 1))
+                    if worker.owes:
+                        fewer = fewer._replace(harm=Harm.LOST)  # nobody ever hears of that change
                     steps.append((f"w{number} dies", _with(fewer, number, None)))
-                if state.faults.stops and state.remembered == worker.known and worker.batch is None:
+                if state.faults.stops and state.remembered == worker.known and worker.batch is None and not worker.owes:
                     fewer = state._replace(faults=state.faults._replace(stops=state.faults.stops - 1))
                     steps.append((f"w{number} ends", _with(fewer, number, None)))
             self._assign(state, number, worker, steps)
@@ -132,7 +141,8 @@ class Telling:
             stopped = _with(state, number, None)._replace(harm=harm)
             steps.append((f"w{number} does not know how far changes were told, and stops", stopped))
         else:
-            steps.append((f"w{number} learns that {learned} is told", _with(state, number, Worker(learned))))
+            knows = worker._replace(known=learned)
+            steps.append((f"w{number} learns that {learned} is told", _with(state, number, knows)))
 
     def _published(self, state: State) -> int | None:
         """Return how far changes were told, None where that is not known."""
@@ -180,6 +190,12 @@ class Telling:
         batch = worker.batch
         if batch is None:
             return
+        tells = f"{batch.up_to}"
+        if batch.start < batch.up_to and batch.start in self.unsendable:
+            if not self.rules.puts_aside:
+                steps.append((f"{batch.start} is refused", _with(state, number, worker._replace(batch=None))))
+                return
+            tells += f", with a letter of {batch.start}" if self.rules.letter_with_offset else ""
         if not batch.in_copy and (batch.in_group or self.rules.fenced_last):
             sent = worker._replace(batch=batch._replace(in_copy=True))
             steps.append((f"w{number} sends {batch.up_to} to the copy", _with(state, number, sent)))
@@ -188,10 +204,12 @@ class Telling:
                 sent = worker._replace(batch=batch._replace(in_group=True))
                 steps.append((f"w{number} sends {batch.up_to} to the group", _with(state, number, sent)))
             else:
-                steps.append((f"w{number} is refused by the group", _with(state, number, Worker())))
+                steps.append((f"w{number} is refused by the group", _with(state, number, Worker(owes=worker.owes))))
         else:
-            known = Worker(batch.up_to if batch.token_holds else UNKNOWN)
-            steps.append((f"w{number} commits {batch.up_to}", self._told(_with(state, number, known), batch)))
+            passes = batch.start < batch.up_to and batch.start in self.unsendable
+            owes = worker.owes or (passes and not self.rules.letter_with_offset)
+            known = Worker(batch.up_to if batch.token_holds else UNKNOWN, owes=owes)
+            steps.append((f"w{number} commits {tells}", self._told(_with(state, number, known), batch)))
 
     def _told(self, state: State, batch: Batch) -> State:
         harm = state.harm
@@ -213,7 +231,7 @@ class Telling:
                 return
             state = state._replace(faults=state.faults._replace(rebalances=state.faults.rebalances - 1))
         batch = worker and worker.batch and worker.batch._replace(token_holds=False)
-        received = _with(state, number, Worker(UNKNOWN, batch))
+        received = _with(state, number, Worker(UNKNOWN, batch, owes=bool(worker and worker.owes)))
         steps.append((f"w{number} receives the bucket", received._replace(owner=number)))
 
     # Everybody else

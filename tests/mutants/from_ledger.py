@@ -268,6 +268,31 @@ L3 = [
         (Edit("publisher.py", "if now - self._written > WRITE_EVERY:", "if False:"),),
     ),
     Mutant(
+        "a change that no topic takes is waited for",
+        "puts_aside",
+        "nothing is put aside",
+        (
+            Edit(
+                "putting_aside.py",
+                "        except Refused as problem:\n",
+                "        except Refused as problem:\n            raise\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "the letter is written behind the offset",
+        "letter_with_offset",
+        "a crash between the two leaves a change of which nobody hears",
+        (
+            Edit(
+                "putting_aside.py",
+                "                self._outbox.publish([*taken, letter], offsets, token, note)\n",
+                "                self._outbox.publish(taken, offsets, token, note)\n"
+                "                self._outbox.publish([letter], {}, token, note)\n",
+            ),
+        ),
+    ),
+    Mutant(
         "a commit in doubt is taken as aborted",
         "after_doubt",
         "`published` is what it was before",

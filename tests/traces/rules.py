@@ -9,6 +9,7 @@ VIEW = "tests/integration/test_view.py::"
 APPLIER = "tests/integration/test_applier.py::"
 PUBLISHER = "tests/integration/test_publisher.py::"
 SKIPS = "tests/integration/test_skips.py::"
+SIZES = "tests/integration/test_sizes.py::"
 VOUCHER = "tests/integration/test_voucher.py::"
 CLASSIFIER = "tests/integration/test_classifier.py::"
 COMMITTING = "tests/integration/test_committing.py::"
@@ -62,6 +63,8 @@ TRACES: dict[str, tuple[str, ...]] = {
     "adopts_once": (STRANGERS + "test_upgrade_adopts_the_offset_once",),
     "adopts_in_bounds": (STRANGERS + "test_what_cannot_be_is_not_adopted",),
     "checks_told": (PUBLISHER + "test_offset_below_what_was_told_is_a_fault",),
+    "puts_aside": (SIZES + "test_offset_passes_no_change_without_its_letter",),
+    "letter_with_offset": (SIZES + "test_offset_passes_no_change_without_its_letter",),
     "renews": (STRANGERS + "test_what_stands_is_written_again_each_hour",),
     "time_before_end": (VOUCHER + "test_no_stop_slips_in_between_two_questions",),
     "vouches_for_run": (VOUCHER + "test_rolled_back_server_is_not_vouched_for",),

@@ -19,13 +19,16 @@ from consumer.ops.metrics import Metrics
 from consumer.putting_aside import MOST_IN_A_ROW, PuttingAside
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from structlog.typing import FilteringBoundLogger
 
     from consumer.kafka.inbox import Token
 
 LEDGER = "sms.keyword-ledger"
+CHANGED, CONFIRMED, DEAD = "sms.subscription-changed", "sms.confirmation-requested", "dead"
+HUGE = LARGEST_RECORD + 1
+COUNTED = ("changes", "confirmations")
 
 
 class Kafka:
@@ -33,6 +36,8 @@ class Kafka:
 
     def __init__(self, takes: int = LARGEST_RECORD) -> None:
         self.takes = takes
+        self.names = True
+        """Whether it says which topic refuses."""
         self.records: list[Outgoing] = []
         self.offsets: dict[Partition, int] = {}
         self.asked = 0
@@ -48,8 +53,9 @@ class Kafka:
     ) -> None:
         assert token is NO_TOKEN
         self.asked += 1
-        if any(len(record.value or b"") > self.takes for record in records):
-            raise Refused(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE))
+        for record in records:
+            if len(record.value or b"") > self.takes:
+                raise Refused(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE), record.topic if self.names else None)
         assert all(offset >= self.offsets.get(partition, 0) for partition, offset in offsets.items())
         self.records += records
         self.offsets |= offsets
@@ -58,51 +64,90 @@ class Kafka:
             assert cast("Place", record.source).offset < self.offsets[partition]
 
 
-def change(bucket: int, offset: int, size: int = 10) -> list[Outgoing]:
+def change(bucket: int, offset: int, size: int = 10, confirmation: int = 1) -> list[Outgoing]:
     source = Place(LEDGER, bucket, offset)
     return [
-        Outgoing("sms.subscription-changed", b"k", b"v" * size, source=source),
-        Outgoing("sms.confirmation-requested", b"k", b"v", source=source),
+        Outgoing(CHANGED, b"k", b"v" * size, source=source),
+        Outgoing(CONFIRMED, b"k", b"c" * confirmation, source=source),
     ]
 
 
 def putting_aside(kafka: Kafka) -> tuple[PuttingAside, Metrics]:
     metrics = Metrics()
-    return PuttingAside(kafka, "dead", metrics, cast("FilteringBoundLogger", CapturingLogger())), metrics
+    return PuttingAside(kafka, DEAD, metrics, cast("FilteringBoundLogger", CapturingLogger())), metrics
 
 
 @given(st.lists(st.integers(0, 30), max_size=5), st.sets(st.tuples(st.integers(0, 4), st.integers(0, 29)), max_size=8))
 def test_the_others_are_told_and_those_put_aside(counts: list[int], huge: set[tuple[int, int]]) -> None:
-    """Whatever is refused in whichever buckets, each other change is told once, in order, and the offsets are right."""
+    """Whatever is refused in whichever buckets, each other change is told once, in order, and the offsets are right.
+
+    All are confirmed: only what is refused is put aside.
+    """
     kafka = Kafka()
     outbox, metrics = putting_aside(kafka)
     places = [(bucket, offset) for bucket, count in enumerate(counts) for offset in range(count)]
     ends = {Partition(LEDGER, bucket): count + 7 for bucket, count in enumerate(counts)}
-    records = [r for place in places for r in change(*place, size=LARGEST_RECORD + 1 if place in huge else 10)]
+    records = [r for place in places for r in change(*place, size=HUGE if place in huge else 10)]
     outbox.publish(records, ends, NO_TOKEN)
-    told = [cast("Place", r.source)[1:] for r in kafka.records if not isinstance(r, DeadLetter) and r.value != b"v"]
+    told = [cast("Place", r.source)[1:] for r in kafka.records if r.topic == CHANGED]
     aside = [r.source[1:] for r in kafka.records if isinstance(r, DeadLetter)]
     assert sorted(told) == [place for place in places if place not in huge]
     assert [place for bucket in range(5) for place in told if place[0] == bucket] == sorted(told)
     assert sorted(aside) == [place for place in places if place in huge]
     assert kafka.offsets == ends
+    confirmed = [cast("Place", r.source)[1:] for r in kafka.records if r.topic == CONFIRMED]
+    assert sorted(confirmed) == places
     sample = metrics.registry.get_sample_value("optout_changes_put_aside_total")
     assert sample == len(aside)
 
 
-def test_what_the_topic_refuses_altogether_is_not_the_changes_fault() -> None:
-    """Small changes wait for a topic that is too narrow, and of large ones only a few are put aside in a row."""
+@pytest.mark.parametrize("names", [True, False])
+@pytest.mark.parametrize(
+    ("sizes_", "told", "reasons"),
+    [
+        ((10, HUGE), [CHANGED], ["unsendable-confirmation"]),
+        ((HUGE, 10), [CONFIRMED], ["unsendable-change"]),
+        ((HUGE, HUGE), [], ["unsendable-change"]),
+    ],
+)
+def test_only_what_is_refused_is_put_aside(
+    sizes_: tuple[int, int], told: list[str], reasons: list[str], *, names: bool
+) -> None:
+    """A change is told where only its confirmation is refused, and confirmed where only the change is.
+
+    Where nobody knows which of them it is, one letter stands for both.
+    """
+    outbox, metrics = putting_aside(kafka := Kafka())
+    kafka.names = names
+    outbox.publish(change(0, 4, *sizes_), {Partition(LEDGER, 0): 5}, NO_TOKEN)
+    assert [r.topic for r in kafka.records if r.topic != DEAD] == (told if names else [])
+    letters = [r for r in kafka.records if isinstance(r, DeadLetter)]
+    assert [(each.reason, each.source) for each in letters] == [
+        (reason, Place(LEDGER, 0, 4)) for reason in (reasons if names else ["unsendable-change"])
+    ]
+    counted = {name: metrics.registry.get_sample_value(f"optout_{name}_put_aside_total") for name in COUNTED}
+    assert counted["changes"] == [each.reason for each in letters].count("unsendable-change")
+    assert sum(cast("dict[str, float]", counted).values()) == 1
+
+
+@pytest.mark.parametrize(
+    ("topic", "made"),
+    [(CHANGED, lambda offset: change(0, offset, HUGE)), (CONFIRMED, lambda offset: change(0, offset, 1, HUGE))],
+)
+def test_what_the_topic_refuses_altogether_is_not_the_changes_fault(
+    topic: str, made: Callable[[int], list[Outgoing]]
+) -> None:
+    """Small changes wait for a topic that is too narrow, and of large ones only a few are put aside in a row.
+
+    So it is with confirmations, although their changes would be taken.
+    """
     narrow, _ = putting_aside(kafka := Kafka(takes=5))
     with pytest.raises(NotPublished, match=r"set its max.message.bytes to 32768 or more"):
         narrow.publish(change(0, 0), {Partition(LEDGER, 0): 1}, NO_TOKEN)
     assert kafka.records == []
     many, _ = putting_aside(kafka := Kafka())
-    with pytest.raises(NotPublished, match=f"{MOST_IN_A_ROW} changes in a row were refused"):
-        many.publish(
-            [r for offset in range(30) for r in change(0, offset, LARGEST_RECORD + 1)],
-            {Partition(LEDGER, 0): 30},
-            NO_TOKEN,
-        )
+    with pytest.raises(NotPublished, match=f"{topic} refused {MOST_IN_A_ROW} records in a row"):
+        many.publish([r for offset in range(30) for r in made(offset)], {Partition(LEDGER, 0): 30}, NO_TOKEN)
     assert kafka.offsets == {Partition(LEDGER, 0): MOST_IN_A_ROW}
 
 
