@@ -66,6 +66,9 @@ if TYPE_CHECKING:
 
 SESSION_MS = 10_000
 """How long a dead member keeps its partitions. The client's default of 45 s would be a long time without an owner."""
+HEARTBEAT_MS = 1_000
+"""How late a member may hear that its group is being joined anew. Whoever joins waits for all others to hear of it, and
+where partitions move that comes twice, with the client's default of 3 s each time."""
 REFRESH_MS = 10_000
 """How long inbound's new partitions may stay unknown to the group: they hold freshness back until they are read, and
 the client's default of five minutes is as long as guards wait before they answer UNKNOWN."""
@@ -177,7 +180,11 @@ def _look_at_inbound(settings: Settings, admin: AdminClient, metrics: Metrics) -
 
 def _consumer_config(settings: Settings, group: str) -> dict[str, Any]:
     config = deployment.asking_config(settings)
-    ours = {"session.timeout.ms": SESSION_MS, "topic.metadata.refresh.interval.ms": REFRESH_MS}
+    ours = {
+        "session.timeout.ms": SESSION_MS,
+        "heartbeat.interval.ms": HEARTBEAT_MS,
+        "topic.metadata.refresh.interval.ms": REFRESH_MS,
+    }
     return {**ours, **config, "group.id": group, "client.id": client_id(config.get("client.id"))}
 
 

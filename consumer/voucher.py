@@ -41,6 +41,13 @@ if TYPE_CHECKING:
 
 PART = "vouch"
 VOUCH_EVERY = 1.0
+SOON, SOON_FOR = 0.25, 30.0
+"""Seconds between two passes while a bucket is not vouched for, and how long after the last change they come so often.
+
+Its locations are UNKNOWN meanwhile, and what it waits for can come at any moment: the applier's look, a commit of the
+classifiers. Under a new server the time begins anew, so that a first pass can only sample it and a second one vouch:
+a second apart, they were most of the two to three seconds that a restart of Redis cost.
+"""
 AUDIT_EVERY = 60.0
 """Seconds after which a bucket's content is counted again; it is counted at once under a new identity."""
 IDENTIFY_EVERY = 30.0
@@ -92,10 +99,12 @@ class Voucher:
         self._open_on_inbound = OpenTransactions(INBOUND, offsets, metrics, log)
         self._open_on_ledger = OpenTransactions(LEDGER, offsets, metrics, log)
         self._whole = False
+        self._changed_at = time.monotonic()
         self._wake = threading.Event()
 
     def wake(self) -> None:
-        """Ask for a pass now. May be called by any thread."""
+        """Ask for a pass now: something changed. May be called by any thread."""
+        self._changed_at = time.monotonic()
         self._wake.set()
 
     def take_doubts(self) -> set[int]:
@@ -122,8 +131,12 @@ class Voucher:
                 raise
             else:
                 self._health.clear(PART, "redis", "kafka")
-            self._wake.wait(VOUCH_EVERY)
+            self._wake.wait(self._until_next())
             self._wake.clear()
+
+    def _until_next(self) -> float:
+        hurried = not self._whole and time.monotonic() - self._changed_at < SOON_FOR
+        return min(SOON, VOUCH_EVERY) if hurried else VOUCH_EVERY
 
     def vouch(self) -> dict[int, Status]:
         """Make one pass over the buckets that are ours, and return what became of each that was tried."""
@@ -306,14 +319,19 @@ class Voucher:
             PART, "unvouched", f"{len(without)} of {owned} buckets are not vouched for" if without else None
         )
         if bool(without) is self._whole:
-            self._whole = not without
+            self._see(whole=not without)
             if without:
                 self._log.info("some buckets are not vouched for now", buckets=sorted(without)[:10], owned=owned)
             else:
                 self._log.info("every bucket of ours is vouched for", owned=owned)
 
+    def _see(self, *, whole: bool) -> None:
+        if self._whole and not whole:
+            self._changed_at = time.monotonic()
+        self._whole = whole
+
     def _pause(self, kind: str, reason: str) -> None:
-        self._whole = False
+        self._see(whole=False)
         self._health.trouble(PART, kind, reason)
         self._metrics.show_buckets(vouched=0)
 
