@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from confluent_kafka.admin import AdminClient
 
-from consumer.kafka.errors import CLIENT_ERRORS, KafkaGone, sentence
+from consumer.kafka.errors import CLIENT_ERRORS, REFUSED, KafkaGone, or_gone, sentence
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,11 +27,9 @@ def without(config: Mapping[str, Any], prefixes: tuple[str, ...]) -> dict[str, A
 
 def connect(config: Mapping[str, Any]) -> AdminClient:
     """Return an admin client that has met the cluster. Raises KafkaGone, in a sentence, where it cannot."""
-    try:
+    with or_gone(REFUSED):  # a property that does not exist, or a value that it cannot have
         # Asking for a topic by name must not make one where brokers allow that.
         admin = AdminClient({**without(config, CONSUMERS_ONLY), "allow.auto.create.topics": False})
-    except CLIENT_ERRORS as problem:  # a property that does not exist, or a value that it cannot have
-        raise KafkaGone(f"the Kafka client refuses its settings ({sentence(problem)}): see OPTOUT_KAFKA_*") from None
     partitions_by_topic(admin, config.get("bootstrap.servers", ""))
     return admin
 

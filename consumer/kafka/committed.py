@@ -8,12 +8,13 @@ note is true wherever it stands; one without proves nothing.
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from confluent_kafka import Consumer, TopicPartition
 
 from consumer.kafka.cluster import PRODUCERS_ONLY, without
-from consumer.kafka.errors import CLIENT_ERRORS, KafkaGone, Triage, sentence, triage
+from consumer.kafka.errors import CLIENT_ERRORS, REFUSED, KafkaGone, Triage, or_gone, sentence, triage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -65,14 +66,14 @@ class CommittedReader:
 
     def __init__(self, config: Mapping[str, Any], group: str, *, waits_for_transactions: bool = True) -> None:
         self.group = group
-        self._consumer = Consumer(
-            {
-                **without(config, PRODUCERS_ONLY),
-                "group.id": group,
-                "isolation.level": "read_committed" if waits_for_transactions else "read_uncommitted",
-                "enable.auto.commit": False,
-            }
-        )
+        settings = {
+            **without(config, PRODUCERS_ONLY),
+            "group.id": group,
+            "isolation.level": "read_committed" if waits_for_transactions else "read_uncommitted",
+            "enable.auto.commit": False,
+        }
+        with or_gone(REFUSED):
+            self._consumer = Consumer(settings)
 
     def committed(self, partition: Partition, timeout: float) -> Committed | None:
         """Return what the group has committed of one partition, None if nothing.
@@ -112,7 +113,8 @@ class CommittedReader:
 
     def close(self) -> None:
         """Close the client."""
-        self._consumer.close()
+        with suppress(*CLIENT_ERRORS):
+            self._consumer.close()
 
 
 class OffsetsCopy(CommittedReader):

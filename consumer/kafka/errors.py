@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import contextmanager
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from confluent_kafka import KafkaError, KafkaException
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 CLIENT_ERRORS = (KafkaException, SystemError)
 """What any call of the client may raise.
@@ -119,6 +124,21 @@ def triage(problem: BaseException | KafkaError) -> Triage:
     if error.retriable() or error.code() in _RETRY:
         return Triage.RETRY
     return Triage.FATAL
+
+
+REFUSED = "the Kafka client refuses what OPTOUT_KAFKA_* says"
+
+
+@contextmanager
+def or_gone(what: str) -> Iterator[None]:
+    """Raise KafkaGone for whatever a call of the client raises; its sentence begins with `what`.
+
+    For whoever makes no call again: the client itself tries again what may pass, and raises what does not.
+    """
+    try:
+        yield
+    except CLIENT_ERRORS as problem:
+        raise KafkaGone(f"{what}: {sentence(problem)}") from None
 
 
 def name_of(problem: BaseException | KafkaError) -> str:

@@ -18,7 +18,17 @@ from confluent_kafka import (
 
 from consumer.kafka.cluster import PRODUCERS_ONLY, without
 from consumer.kafka.committed import Committed, CommittedReader, OffsetsCopy, Partition, committed
-from consumer.kafka.errors import CLIENT_ERRORS, KafkaGone, Triage, is_unreadable, name_of, sentence, triage
+from consumer.kafka.errors import (
+    CLIENT_ERRORS,
+    REFUSED,
+    KafkaGone,
+    Triage,
+    is_unreadable,
+    name_of,
+    or_gone,
+    sentence,
+    triage,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -135,29 +145,30 @@ class Inbox:
         """Where what the group has committed is kept as well."""
         self.token = NO_TOKEN
         """The assignment in force. Replaced, never changed, so that another thread can hold on to the one it saw."""
-        self._consumer = Consumer(
-            {
-                **without(config, PRODUCERS_ONLY),
-                "enable.auto.commit": False,
-                "enable.auto.offset.store": False,
-                "on_commit": self._kept(self._committed),
-                "auto.offset.reset": "error",
-                "enable.partition.eof": True,
-                "isolation.level": "read_committed",
-                "partition.assignment.strategy": "cooperative-sticky",
-                "fetch.queue.backoff.ms": 5,  # the default sleeps for a second when the local queue is full
-            }
-        )
+        settings = {
+            **without(config, PRODUCERS_ONLY),
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "on_commit": self._kept(self._committed),
+            "auto.offset.reset": "error",
+            "enable.partition.eof": True,
+            "isolation.level": "read_committed",
+            "partition.assignment.strategy": "cooperative-sticky",
+            "fetch.queue.backoff.ms": 5,  # the default sleeps for a second when the local queue is full
+        }
+        with or_gone(REFUSED):
+            self._consumer = Consumer(settings)
 
     def subscribe(self, topics: Sequence[str], listener: Listener) -> None:
         """Join the group for these topics."""
         self._listener = listener
-        self._consumer.subscribe(
-            list(topics),
-            on_assign=self._kept(self._assigned),
-            on_revoke=self._kept(self._revoked),
-            on_lost=self._kept(self._lost),
-        )
+        with or_gone("the group cannot be joined"):
+            self._consumer.subscribe(
+                list(topics),
+                on_assign=self._kept(self._assigned),
+                on_revoke=self._kept(self._revoked),
+                on_lost=self._kept(self._lost),
+            )
 
     def _kept(self, callback: Callable[..., None]) -> Callable[..., None]:
         """Return a callback that raises nothing into the client: it would be lost there, or come out as a SystemError.
@@ -289,7 +300,11 @@ class Inbox:
         """Return in words which place an error comes from; where it does not say, where reading stands everywhere."""
         if message.topic() is not None and message.partition() is not None:
             return f"{message.topic()} [{message.partition()}] at offset {message.offset()}"
-        places = self._consumer.position([TopicPartition(p.topic, p.number) for p in sorted(self._owned)[:MOST_NAMED]])
+        asked = [TopicPartition(p.topic, p.number) for p in sorted(self._owned)[:MOST_NAMED]]
+        try:
+            places = self._consumer.position(asked)
+        except CLIENT_ERRORS:  # the error that is to be named counts, not this one
+            places = []
         standing = ", ".join(f"{p.topic} [{p.partition}] at {p.offset}" for p in places if p.offset >= 0)
         return f"Kafka (reading stands in {standing})" if standing else "Kafka"
 

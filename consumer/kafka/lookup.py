@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from consumer.kafka.cluster import PRODUCERS_ONLY, without
-from consumer.kafka.errors import CLIENT_ERRORS, KafkaGone, Triage, sentence, triage
+from consumer.kafka.errors import CLIENT_ERRORS, REFUSED, KafkaGone, Triage, or_gone, sentence, triage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -41,20 +42,14 @@ class Lookup:
             "fetch.queue.backoff.ms": 5,
             "fetch.wait.max.ms": 10,
         }
-        try:
+        with or_gone(REFUSED):
             self._consumer = Consumer(settings)
-        except CLIENT_ERRORS as problem:
-            raise KafkaGone(
-                f"the Kafka client refuses its settings ({sentence(problem)}): see OPTOUT_KAFKA_*"
-            ) from None
 
     def bounds(self, partition: Partition) -> tuple[int, int]:
         """Return the partition's first offset and its end, as they are now."""
         place = TopicPartition(partition.topic, partition.number)
-        try:
+        with or_gone(f"{partition.topic} cannot be read"):
             low, high = self._consumer.get_watermark_offsets(place, timeout=self._patience)
-        except CLIENT_ERRORS as problem:
-            raise KafkaGone(f"{partition.topic} cannot be read: {sentence(problem)}") from None
         return int(low), int(high)
 
     def first(self, partition: Partition) -> Message | None:
@@ -75,10 +70,12 @@ class Lookup:
 
     def _read(self, partition: Partition, start: int, end: int) -> Iterator[Message]:
         """Give the records from one offset up to another."""
-        self._consumer.assign([TopicPartition(partition.topic, partition.number, start)])
+        with or_gone(f"{partition.topic} cannot be read"):
+            self._consumer.assign([TopicPartition(partition.topic, partition.number, start)])
         reached, heard = start, time.monotonic()
         while reached < end:
-            messages = self._consumer.consume(min(BATCH, end - reached), 0.1)
+            with or_gone(f"{partition.topic} cannot be read"):
+                messages = self._consumer.consume(min(BATCH, end - reached), 0.1)
             if messages:
                 heard = time.monotonic()
             elif time.monotonic() - heard > self._patience:
@@ -99,4 +96,5 @@ class Lookup:
 
     def close(self) -> None:
         """Close the client."""
-        self._consumer.close()
+        with suppress(*CLIENT_ERRORS):
+            self._consumer.close()

@@ -78,7 +78,10 @@ class Offsets:
         self, partitions: Sequence[Partition], spec: OffsetSpec, isolation: IsolationLevel
     ) -> dict[Partition, int]:
         asked = {TopicPartition(p.topic, p.number): spec for p in partitions}
-        futures = self._admin.list_offsets(asked, isolation_level=isolation, request_timeout=self._timeout)
+        try:
+            futures = self._admin.list_offsets(asked, isolation_level=isolation, request_timeout=self._timeout)
+        except CLIENT_ERRORS as problem:
+            raise OffsetsUnavailable(sentence(problem)) from None
         found = {Partition(tp.topic, tp.partition): int(self._result(future).offset) for tp, future in futures.items()}
         for (topic, number), offset in found.items():
             if offset < 0:  # a broker that comes back may answer without one, and each position would have reached it

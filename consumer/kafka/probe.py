@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
 
 from consumer.kafka.cluster import PRODUCERS_ONLY, without
-from consumer.kafka.errors import CLIENT_ERRORS, KafkaGone, Triage, sentence, triage
+from consumer.kafka.errors import CLIENT_ERRORS, REFUSED, KafkaGone, Triage, or_gone, sentence, triage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,23 +51,21 @@ class Probe:
             "fetch.wait.max.ms": 10,
             "fetch.error.backoff.ms": 1,
         }
-        try:
+        with or_gone(REFUSED):
             self._consumer = Consumer(settings)
-        except CLIENT_ERRORS as problem:
-            raise KafkaGone(
-                f"the Kafka client refuses its settings ({sentence(problem)}): see OPTOUT_KAFKA_*"
-            ) from None
 
     def find(self, partition: Partition, offset: int) -> Found:
         """Return what comes first at this offset or behind it."""
-        self._consumer.assign([TopicPartition(partition.topic, partition.number, offset or OFFSET_BEGINNING)])
+        place = f"{partition.topic} [{partition.number}]"
         deadline = time.monotonic() + self._patience
-        while time.monotonic() < deadline:
-            message = self._consumer.poll(0.1)
-            if message is not None and (found := self._found(message)) is not None:
-                self._consumer.unassign()
-                return found
-        raise KafkaGone(f"{partition.topic} [{partition.number}] could not be read at {offset}: Kafka went silent")
+        with or_gone(f"{place} cannot be read at {offset}"):
+            self._consumer.assign([TopicPartition(partition.topic, partition.number, offset or OFFSET_BEGINNING)])
+            while time.monotonic() < deadline:
+                message = self._consumer.poll(0.1)
+                if message is not None and (found := self._found(message)) is not None:
+                    self._consumer.unassign()
+                    return found
+        raise KafkaGone(f"{place} could not be read at {offset}: Kafka went silent")
 
     def goes_on(self, partition: Partition, offset: int, limit: int) -> int:
         """Return where something can be read from this offset on, or the end; `limit` where that lies behind it."""
@@ -111,7 +110,8 @@ class Probe:
 
     def close(self) -> None:
         """Close the client."""
-        self._consumer.close()
+        with suppress(*CLIENT_ERRORS):
+            self._consumer.close()
 
     def __enter__(self) -> Self:
         return self

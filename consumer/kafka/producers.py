@@ -15,7 +15,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 from confluent_kafka import KafkaError, Producer, TopicPartition
 
 from consumer.kafka.cluster import CONSUMERS_ONLY, without
-from consumer.kafka.errors import CLIENT_ERRORS, KafkaGone, Triage, error_of, name_of, sentence, triage
+from consumer.kafka.errors import (
+    CLIENT_ERRORS,
+    REFUSED,
+    KafkaGone,
+    Triage,
+    error_of,
+    name_of,
+    or_gone,
+    sentence,
+    triage,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -121,19 +131,19 @@ class LedgerProducer:
         self._again: list[tuple[Outgoing, Callable[[], None]]] = []
         self._tried = 0.0
         self._on_error = on_error
-        self._producer = Producer(
-            {
-                **without(config, CONSUMERS_ONLY),
-                "enable.idempotence": True,
-                "acks": "all",
-                "message.timeout.ms": 0,  # never give up on a keyword
-                # A dead letter is as large as what came in: the topic decides, not the client.
-                "message.max.bytes": max(LARGEST_REQUEST, int(config.get("message.max.bytes", 0))),
-                "linger.ms": 5,
-                "partitioner": "murmur2_random",  # keys land where a Java client puts them
-                "error_cb": self._error,
-            }
-        )
+        settings = {
+            **without(config, CONSUMERS_ONLY),
+            "enable.idempotence": True,
+            "acks": "all",
+            "message.timeout.ms": 0,  # never give up on a keyword
+            # A dead letter is as large as what came in: the topic decides, not the client.
+            "message.max.bytes": max(LARGEST_REQUEST, int(config.get("message.max.bytes", 0))),
+            "linger.ms": 5,
+            "partitioner": "murmur2_random",  # keys land where a Java client puts them
+            "error_cb": self._error,
+        }
+        with or_gone(REFUSED):
+            self._producer = Producer(settings)
 
     def _error(self, error: KafkaError) -> None:
         if triage(error) is Triage.FATAL:
@@ -280,12 +290,8 @@ class TransactionalOutbox:
 
     def _ready(self) -> Producer:
         if self._producer is None:
-            try:
+            with or_gone(REFUSED):  # values that do not go together
                 producer = Producer(self._config)
-            except CLIENT_ERRORS as problem:  # values that do not go together
-                raise KafkaGone(
-                    f"the Kafka client refuses its settings ({sentence(problem)}): see OPTOUT_KAFKA_*"
-                ) from None
             try:
                 producer.init_transactions(self._timeout)
             except CLIENT_ERRORS as problem:
@@ -447,15 +453,15 @@ class PlainOutbox:
     def __init__(self, config: Mapping[str, Any], inbox: Inbox, *, timeout: float = 10.0) -> None:
         self._inbox = inbox
         self._timeout = timeout
-        self._producer = Producer(
-            {
-                **without(config, CONSUMERS_ONLY),
-                "enable.idempotence": True,
-                "acks": "all",
-                "linger.ms": 5,
-                "partitioner": "murmur2_random",
-            }
-        )
+        settings = {
+            **without(config, CONSUMERS_ONLY),
+            "enable.idempotence": True,
+            "acks": "all",
+            "linger.ms": 5,
+            "partitioner": "murmur2_random",
+        }
+        with or_gone(REFUSED):
+            self._producer = Producer(settings)
 
     def settle(self) -> None:
         """See Publishing: nothing is ever pending."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
 
 from consumer.kafka.cluster import PRODUCERS_ONLY, without
-from consumer.kafka.errors import CLIENT_ERRORS, KafkaGone, Triage, sentence, triage
+from consumer.kafka.errors import CLIENT_ERRORS, REFUSED, KafkaGone, Triage, or_gone, sentence, triage
 from consumer.kafka.inbox import Partition
 
 if TYPE_CHECKING:
@@ -64,16 +65,12 @@ class Reader:
             "fetch.queue.backoff.ms": 5,
             "fetch.wait.max.ms": 10,  # a broker answers in turn: a fetch that waits holds up the question for ends
         }
-        try:
+        with or_gone(REFUSED):
             self._consumer = Consumer(settings)
             self._asking = Consumer(asking)  # a client is told of an end by its own isolation level
-        except CLIENT_ERRORS as problem:  # a value that a consumer's property cannot have
-            raise KafkaGone(
-                f"the Kafka client refuses its settings ({sentence(problem)}): see OPTOUT_KAFKA_*"
-            ) from None
-        self._consumer.assign(
-            [TopicPartition(p.topic, p.number, offset or OFFSET_BEGINNING) for p, offset in self._reached.items()]
-        )
+        places = [TopicPartition(p.topic, p.number, offset or OFFSET_BEGINNING) for p, offset in self._reached.items()]
+        with or_gone("Kafka cannot be read"):
+            self._consumer.assign(places)
 
     def bounds(self, partition: Partition) -> tuple[int, int]:
         """Return the partition's first offset and its high watermark, as they are now. Raises KafkaGone."""
@@ -84,12 +81,9 @@ class Reader:
         return self._reached[partition]
 
     def _watermarks(self, client: Consumer, partition: Partition) -> tuple[int, int]:
-        try:
-            low, high = client.get_watermark_offsets(
-                TopicPartition(partition.topic, partition.number), timeout=self._patience
-            )
-        except CLIENT_ERRORS as problem:
-            raise KafkaGone(f"{partition.topic} cannot be read: {sentence(problem)}") from None
+        place = TopicPartition(partition.topic, partition.number)
+        with or_gone(f"{partition.topic} cannot be read"):
+            low, high = client.get_watermark_offsets(place, timeout=self._patience)
         return int(low), int(high)
 
     def read(self) -> Iterator[Message]:
@@ -101,7 +95,9 @@ class Reader:
         ends = {partition: self.bounds(partition)[1] for partition in self._reached}
         moved = time.monotonic()
         while behind := {partition: at for partition, at in self._reached.items() if at < ends[partition]}:
-            for message in self._consumer.consume(BATCH, 0.1):
+            with or_gone("Kafka cannot be read"):
+                messages = self._consumer.consume(BATCH, 0.1)
+            for message in messages:
                 if self._note(message):
                     yield message
             if any(self._reached[partition] != at for partition, at in behind.items()):
@@ -131,8 +127,9 @@ class Reader:
 
     def close(self) -> None:
         """Close the clients."""
-        self._consumer.close()
-        self._asking.close()
+        for client in (self._consumer, self._asking):
+            with suppress(*CLIENT_ERRORS):
+                client.close()
 
     def __enter__(self) -> Self:
         return self

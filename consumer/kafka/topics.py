@@ -119,9 +119,12 @@ def create_missing(admin: AdminClient, specs: Sequence[TopicSpec], *, unsafe_led
             )
     if not missing:
         return []
-    futures = admin.create_topics(
-        [_new_topic(spec, brokers) for spec in missing], operation_timeout=TIMEOUT_S, request_timeout=TIMEOUT_S
-    )
+    try:
+        futures = admin.create_topics(
+            [_new_topic(spec, brokers) for spec in missing], operation_timeout=TIMEOUT_S, request_timeout=TIMEOUT_S
+        )
+    except CLIENT_ERRORS as problem:
+        raise TopicError(f"Kafka could not be asked to create topics: {sentence(problem)}") from None
     created = [name for name, future in futures.items() if _created(name, future)]
     for spec in missing:
         _describe(admin, spec.name)
@@ -168,7 +171,10 @@ def topic_id(admin: AdminClient, name: str) -> str:
 
 def topic_ids(admin: AdminClient, names: Sequence[str], timeout: float = 5.0) -> dict[str, str]:
     """Return the ids of these topics, asked once; see `topic_id`. Raises TopicError, also for one that is not there."""
-    futures = admin.describe_topics(TopicCollection(list(names)), request_timeout=timeout)
+    try:
+        futures = admin.describe_topics(TopicCollection(list(names)), request_timeout=timeout)
+    except CLIENT_ERRORS as problem:
+        raise TopicError(f"Kafka could not be asked for the ids of topics: {sentence(problem)}") from None
     found = {}
     for name, future in futures.items():
         try:

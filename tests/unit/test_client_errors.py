@@ -6,11 +6,14 @@ threads do meanwhile, so a stand-in raises it here, as the client does.
 
 from __future__ import annotations
 
+import ast
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
+from consumer.kafka import lookup, probe, producers, reader
 from consumer.kafka.errors import KafkaGone, Triage, sentence, triage
 from consumer.kafka.inbox import NO_TOKEN, Inbox, Partition, Token
 from consumer.kafka.producers import LedgerProducer, NotPublished, Outgoing, PlainOutbox, TransactionalOutbox
@@ -21,6 +24,27 @@ if TYPE_CHECKING:
 
 FENCED = KafkaError(KafkaError._FENCED, "as the test has it", fatal=True)
 PASSING = KafkaError(KafkaError._TRANSPORT, "as the test has it", retriable=True)
+MADE = frozenset({"Consumer", "Producer", "AdminClient"})
+RAISES = frozenset(
+    {
+        *("poll", "flush", "consume", "commit", "committed", "position", "produce", "purge", "assign", "unassign"),
+        *("seek", "close", "subscribe", "incremental_assign", "incremental_unassign", "get_watermark_offsets"),
+        *("init_transactions", "begin_transaction", "send_offsets_to_transaction", "commit_transaction"),
+        *("abort_transaction", "list_topics", "list_offsets", "describe_topics", "describe_configs", "create_topics"),
+        "result",
+    }
+)
+"""Calls of the client, and of its futures. Pausing is one, too, and is handed to a function that calls it."""
+CLIENTS = frozenset(
+    {"_consumer", "_producer", "_asking", "_admin", "consumer", "producer", "client", "admin", "future"}
+)
+JUDGED_BY_CALLER = {
+    "_assigned": "a callback: see Inbox._kept",
+    "_give_up": "a callback of the consumer, and a call of the producer that stands in a try",
+    "_produce": "judged where records are published",
+    "ask": "handed to topics._asked",
+    "_answer": "of the process that may die of its question: see kafka/members.py",
+}
 TELLS = [Outgoing("told", b"k", b"v")]
 
 
@@ -143,3 +167,78 @@ def test_purged_records_fail_no_later_publishing(broker: Broker) -> None:
     producer.flush = flush_late
     outbox.publish(TELLS, {}, NO_TOKEN)
     assert told(broker) == [b"v"]
+
+
+def unjudged(module: Path) -> list[str]:
+    """Return the calls of the client within a module that stand where nothing looks at what they raise."""
+    found = []
+
+    def look(node: ast.AST, function: str, *, judged: bool) -> None:
+        if isinstance(node, ast.FunctionDef):
+            function, judged = node.name, node.name in JUDGED_BY_CALLER
+        elif isinstance(node, ast.With):
+            judged = judged or any("CLIENT_ERRORS" in (on := ast.unparse(i)) or "or_gone(" in on for i in node.items)
+        elif isinstance(node, ast.Call):
+            called = node.func
+            owner, _, name = ast.unparse(called).rpartition(".")
+            judged = judged or name == "_asked"
+            raises = name in RAISES and owner.rpartition(".")[2] in CLIENTS if owner else name in MADE
+            if raises and not judged:
+                found.append(f"{module.name}:{node.lineno} {function}: {ast.unparse(called)}")
+        if isinstance(node, ast.Try):
+            caught = " ".join(ast.unparse(handler.type) for handler in node.handlers if handler.type is not None)
+            looks = "CLIENT_ERRORS" in caught or "BaseException" in caught
+            for tried in node.body:
+                look(tried, function, judged=judged or looks)
+            for other in (*node.handlers, *node.orelse, *node.finalbody):
+                look(other, function, judged=judged)
+            return
+        for child in ast.iter_child_nodes(node):
+            look(child, function, judged=judged)
+
+    look(ast.parse(module.read_text("utf-8")), "", judged=False)
+    return found
+
+
+def test_every_call_of_the_client_is_judged() -> None:
+    """No call of the client stands where what it raises is not looked at, a SystemError included."""
+    modules = sorted((Path(producers.__file__)).parent.glob("*.py"))
+    assert [call for module in modules for call in unjudged(module)] == []
+
+
+class Failing:
+    """A client of which each call fails as soon as it is told to."""
+
+    fails: tuple[str, ...] = ()
+
+    def __init__(self, _config: object) -> None: ...
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        answers = {"get_watermark_offsets": (0, 1), "consume": []}
+        return failing(FENCED) if name in self.fails else lambda *_, **__: answers.get(name)
+
+
+@pytest.mark.parametrize("call", ["poll", "consume", "assign", "get_watermark_offsets"])
+def test_readers_outside_of_groups_end_in_a_sentence(monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    """A reader that joins no group and fails says so in a sentence, and can be closed behind it."""
+    for module in (lookup, probe, reader):
+        monkeypatch.setattr(module, "Consumer", Failing)
+    monkeypatch.setattr(Failing, "fails", (call, "close"))
+    here = Partition("inbound", 0)
+
+    def looked_up() -> object:
+        return [*lookup.Lookup({}, patience=0.0).at(here, [0])]
+
+    def probed() -> object:
+        return probe.Probe({}, patience=0.1).find(here, 0)
+
+    def read() -> object:
+        with reader.Reader({}, [here], patience=0.0) as reading:
+            return [*reading.read()]
+
+    for use, calls in ((looked_up, {"consume", "assign", "get_watermark_offsets"}), (probed, {"poll", "assign"})):
+        with pytest.raises(KafkaGone, match="_FENCED" if call in calls else "went silent"):
+            use()
+    with pytest.raises(KafkaGone, match="silent" if call == "poll" else "_FENCED"):
+        read()
+    lookup.Lookup({}).close()
