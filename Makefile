@@ -77,10 +77,11 @@ docs: $(COMPLETE) ## Bring the documents' tables of commands, settings and topic
 compose-test: $(COMPLETE) ## Run docker-compose.yml for real and see a STOP kept; needs Docker with its compose plugin
 	$(BIN)/python -m deploy.compose_test
 
-prove: $(COMPLETE) ## Search the model as deep as it goes, try all mutants, draw new random tests; e.g. make prove ARGS="-v"
+prove: $(COMPLETE) ## Search the model as deep as it goes, try all mutants, draw new random tests, try Valkey; e.g. make prove ARGS="-v"
 	$(BIN)/python -m tests.model $(ARGS)
 	$(if $(ARGS),,$(BIN)/python -m tests.mutants)
 	$(if $(ARGS),,OPTOUT_TEST_EXPLORE=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(RANDOM_TESTS))
+	$(if $(ARGS),,OPTOUT_TEST_EXPLORE=1 OPTOUT_TEST_REDIS_KINDS=valkey $(BIN)/python -m pytest -n 2 --dist loadfile -m 'redis and not kafka')
 
 mutants: $(COMPLETE) ## Take each rule out of the code and see a test turn red, e.g. make mutants ARGS="guard"
 	$(BIN)/python -m tests.mutants $(ARGS)

@@ -141,8 +141,9 @@ def make_sentinels(redis_kind: str, tmp_path_factory: pytest.TempPathFactory) ->
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "redis_kind" in metafunc.fixturenames:
-        kinds = available.redis_kinds()
-        if "kafka" in metafunc.fixturenames:  # what concerns Redis alone is tried on every kind, and the path on one
+        server_decides = metafunc.definition.get_closest_marker("every_server") is not None
+        kinds = available.redis_kinds(server_decides=server_decides)
+        if "kafka" in metafunc.fixturenames:  # what concerns Redis alone may be tried on every kind, the path on one
             kinds = kinds[:1]
         metafunc.parametrize("redis_kind", kinds, indirect=True, scope="session")
 

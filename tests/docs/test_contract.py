@@ -24,6 +24,8 @@ from tests.docs.world import BUCKETS, WHO_STOPPED, saved
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.every_server
+
 CONTRACT = "docs/CONTRACT.md"
 HERE = "loc-1"
 FINE = "+12025550144"

@@ -30,6 +30,10 @@ AT_ONCE = 5
 """Runs side by side: they mostly wait for sessions and transactions to time out."""
 
 
+HARMS = ("flush", "rollback")
+"""What a fault may do to Redis besides."""
+
+
 class Cell(NamedTuple):
     """One run to be made."""
 
@@ -43,12 +47,16 @@ class Cell(NamedTuple):
 
 
 def chosen_for_ci() -> list[Cell]:
-    """Return one seed of each step with both plain faults, and with one of the four others: another one each step."""
-    others = FAULTS[2:]
+    """Return one seed of each step with a kill and with a stop: one of the two plain, the other with a harmed Redis.
+
+    From step to step the plain one is the kill or the stop, and Redis is flushed twice and then rolled back twice.
+    """
+    kill, stop = FAULTS[:2]
     return [
         Cell(step, fault, 1)
         for number, step in enumerate(STEPS)
-        for fault in (*FAULTS[:2], others[number % len(others)])
+        for harm in (HARMS[number // 2 % len(HARMS)],)
+        for fault in ((kill, f"{stop}-{harm}") if number % 2 == 0 else (stop, f"{kill}-{harm}"))
     ]
 
 

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
     from tests.parts.redis_cluster import RedisCluster
 
+pytestmark = pytest.mark.every_server
+
 BUCKETS = 16
 EVERY = range(BUCKETS)
 LOG = "topic-id/appliers"

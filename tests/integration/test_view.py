@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from tests.parts.redis import MakeRedis
 
+pytestmark = pytest.mark.every_server
+
 LOG = "topic-id/appliers"
 BUCKETS, BUCKET = 4, 2
 PREFIX = bucket_prefix(BUCKET, BUCKETS)

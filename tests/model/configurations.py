@@ -145,7 +145,9 @@ def _skipping(name: str, *places: Place, **options: Any) -> Configuration:
 
 
 SMALL = [
-    _view("STOP; crash, rebalance, loss", STOP, crashes=1, rebalances=1, losses=1, exercises=(*CRASH, *MOVE, *LOSS)),
+    _view("STOP; crash, rebalance", STOP, crashes=1, rebalances=1, exercises=(*CRASH, *MOVE)),
+    _view("STOP; rebalance, loss", STOP, rebalances=1, losses=1, exercises=(*MOVE, *LOSS)),
+    _view("STOP and START of one time; loss, again", STOP, SAME_TIME, losses=1, duplicates=1),
     _view(
         "STOP; crash, loss, rollback",
         STOP,
@@ -160,10 +162,8 @@ SMALL = [
         "STOP; two failovers, there and back", STOP, snapshots=1, rollbacks=2, run_ids_recur=True, exercises=ROLLBACK
     ),
     _view("STOP, START; two crashes, loss", STOP, START, crashes=2, losses=1, exercises=(*CRASH, *LOSS)),
-    _view("STOP, START; rebalance", STOP, START, rebalances=1, exercises=MOVE),
     _view("STOP, START in any order; rollback", STOP, START, snapshots=1, rollbacks=1, exercises=ROLLBACK, **FREE),
     _view("START before its STOP; crash, loss, again", START, STOP, crashes=1, losses=1, duplicates=1, exercises=AGAIN),
-    _view("STOP and START of one time; crash, loss, again", STOP, SAME_TIME, crashes=1, losses=1, duplicates=1),
     _view(
         "STOP, START, STOP; one change at a time, crash", STOP, START, STOP_AGAIN, crashes=1, limit=1, exercises=CRASH
     ),
@@ -236,8 +236,8 @@ SMALL = [
         exercises=("with a letter of 0", "is refused by the group", "flushed"),
     ),
     _classifying("zombie", 1, 0, zombies=1, exercises=("for dead", "hears")),
-    _classifying("crash of the only one", 1, 1, crashes=1, ledgers=(OURS,), exercises=("dies",)),
-    _classifying("rebalance", 2, 0, rebalances=1, most_samples=1, exercises=("gives inbound",)),
+    _classifying("crash of the only one", 1, crashes=1, ledgers=(OURS,), exercises=("dies",)),
+    _classifying("rebalance", 1, 0, rebalances=1, most_samples=1, exercises=("gives inbound",)),
     _classifying("one with another ledger; crash", 1, 0, crashes=1, ledgers=(OURS, OTHER), exercises=("refuses",)),
     _classifying("marks", 3, **MARKED, exercises=("notes (1,", "notes (2,")),
     _classifying("marks; rebalance", 2, rebalances=1, **MARKED, exercises=("notes", "gives inbound")),
@@ -306,6 +306,11 @@ SMALL = [
 ]
 
 DEEP = [
+    _view("STOP; crash, rebalance, loss", STOP, crashes=1, rebalances=1, losses=1, exercises=(*CRASH, *MOVE, *LOSS)),
+    _view("STOP, START; rebalance", STOP, START, rebalances=1, exercises=MOVE),
+    _view("STOP and START of one time; crash, loss, again", STOP, SAME_TIME, crashes=1, losses=1, duplicates=1),
+    _classifying("two texts; rebalance", 2, 0, rebalances=1, most_samples=1, exercises=("gives inbound",)),
+    _classifying("two texts; crash of the only one", 1, 1, crashes=1, ledgers=(OURS,), exercises=("dies",)),
     _view("STOP; crash, rebalance, rollback", STOP, crashes=1, rebalances=1, snapshots=1, rollbacks=1, **DEEPEST),
     _view("STOP; rebalance, loss, rollback", STOP, rebalances=1, losses=1, snapshots=1, rollbacks=1, **DEEPEST),
     _view("STOP twice; crash, rebalance", STOP, duplicates=1, crashes=1, rebalances=1, **DEEPEST),

@@ -5,7 +5,7 @@
 | OPTOUT_TEST_KAFKA | bootstrap servers of a cluster to use instead of one of our own |
 | OPTOUT_TEST_KAFKA_LIBS | a folder with the broker's jars |
 | OPTOUT_TEST_REDIS | URL of a Redis database to use instead of a server of our own; empty, for it is flushed |
-| OPTOUT_TEST_REDIS_KINDS | servers to test with, `redis,valkey`; where CI is set both, elsewhere the first one found |
+| OPTOUT_TEST_REDIS_KINDS | servers to run every test of Redis with, `redis,valkey`; if unset see `redis_kinds` |
 | OPTOUT_TEST_RANDOM_IDS | how many texts under ids out of the air one test writes |
 | OPTOUT_TEST_REGISTRY | URL of a schema registry to hold that of the tests against as well |
 | OPTOUT_TEST_OFFLINE | fetch nothing |
@@ -67,13 +67,19 @@ def javascript() -> "JavaScript":
     return installed_example()
 
 
-def redis_kinds() -> list[str]:
-    """Return the kinds of server that each test of Redis runs with, be they there or not."""
+def redis_kinds(*, server_decides: bool = False) -> list[str]:
+    """Return the kinds of server that a test of Redis runs with, be they there or not.
+
+    In CI those in which the server decides run with each kind, all others with one; elsewhere all run with the first
+    one that is found.
+    """
     if external_redis():
         return [EXTERNAL]
     if wanted := os.environ.get("OPTOUT_TEST_REDIS_KINDS"):
         return wanted.split(",")
-    return list(KINDS) if in_ci() else list(find_servers())[:1] or ["redis"]
+    if in_ci():
+        return list(KINDS) if server_decides else list(KINDS)[:1]
+    return list(find_servers())[:1] or ["redis"]
 
 
 def redis_executable(kind: str) -> "Path":

@@ -38,6 +38,11 @@ def seed_of(name: str) -> int:
     return zlib.crc32(f"{base_seed()}/{name}".encode())
 
 
+def times(count: int) -> int:
+    """Return how often to try what may go wrong by chance alone: that often, and more where this run explores."""
+    return count * MORE_EXAMPLES if exploring() else count
+
+
 def load_profile() -> None:
     """Give Hypothesis its settings. No example has a deadline: a busy machine is not a fault."""
     settings.register_profile(REPEATABLE, derandomize=True, database=None, deadline=None, print_blob=True)

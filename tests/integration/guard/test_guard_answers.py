@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from tests.parts.guards import AnyGuard, MakeGuard
     from tests.parts.view import Owner
 
+pytestmark = pytest.mark.every_server
+
 
 def test_who_opted_out_is_suppressed_and_nobody_else(guard: AnyGuard, owner: Owner) -> None:
     """The patient who opted out of this location is SUPPRESSED; others, and this one elsewhere, are ALLOWED."""

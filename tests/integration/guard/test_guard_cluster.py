@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from tests.parts.guards import AnyGuard, MakeGuard
     from tests.parts.redis_cluster import RedisCluster
 
+pytestmark = pytest.mark.every_server
+
 PLACES = [next(f"far-{n}" for n in range(999) if bucket_of(f"far-{n}", BUCKETS) == bucket) for bucket in range(BUCKETS)]
 PAIRS = [(place, number) for place in PLACES for number in (STOPPED, FINE)]
 

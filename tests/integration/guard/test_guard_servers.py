@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from tests.parts.guards import MakeGuard
     from tests.parts.redis import MakeRedis
 
+pytestmark = pytest.mark.every_server
+
 
 def test_a_user_who_can_only_read_is_enough(own_redis: MakeRedis, make_guard: MakeGuard) -> None:
     """The guard works under a Redis user that may write nothing, and changes nothing by asking."""
