@@ -145,10 +145,10 @@ def test_a_hung_shard_is_waited_for_once(redis_cluster: RedisCluster) -> None:
     assert took(lambda: blind.check(LOCATIONS[others[0]], STOPPED)) < TIMEOUT + MUCH
     assert answers(blind, others[:1]).keys() == {("UNKNOWN", "timeout")}
     assert answers(guard_of(redis_cluster, 1, 4, 2), others).keys() == SUPPRESSED  # one of those it knows is enough
-    for server in (1, SHARDS + 1):
-        redis_cluster.resume(server)
+    redis_cluster.resume(1)
     for one in (guard, late, blind):
         wait_for("it answers again", lambda one=one: answers(one).keys() == SUPPRESSED, 10)  # type: ignore[misc]
+    redis_cluster.resume(SHARDS + 1)  # not before: it might take the shard over, and nobody here vouches for its data
     assert view.metas(EVERY).keys() == set(EVERY)
 
 
