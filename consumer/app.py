@@ -29,7 +29,6 @@ from consumer.kafka import sizes, topics
 from consumer.kafka.committed import KeptOffsets
 from consumer.kafka.inbox import Inbox
 from consumer.kafka.offsets import Offsets
-from consumer.kafka.probe import Probe
 from consumer.kafka.producers import LedgerProducer, PlainOutbox, TransactionalOutbox
 from consumer.keeper import Keeper
 from consumer.ops import logs
@@ -52,7 +51,7 @@ from consumer.wire.errors import SchemaSourceUnavailable
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from structlog.typing import FilteringBoundLogger
 
@@ -234,7 +233,9 @@ def _classify(settings: Settings, admin: AdminClient, wire: Wire, source: Ledger
             may_be_missing=(settings.review_requested_topic, settings.dead_letter_topic),
             on_reduced=partial(_kept_in_part, ops.metrics, log),
         )
-        passage = _passage(settings, _of_inbound(settings, admin), ops, log)
+        config = _consumer_config(settings, settings.classifiers)
+        config = sizes.consuming(config, deployment.limits(settings, admin, *settings.inbound))
+        passage = _passage(settings, config, _of_inbound(settings, admin), ops, log)
         classifier = Classifier(
             intake=intake,
             producer=producer,
@@ -247,9 +248,7 @@ def _classify(settings: Settings, admin: AdminClient, wire: Wire, source: Ledger
             held=HeldBack(wire.lookups, log),
             passage=passage,
         )
-        config = _consumer_config(settings, settings.classifiers)
-        holds = deployment.limits(settings, admin, *settings.inbound)
-        inbox = Inbox(sizes.consuming(config, holds), Complaints(log).kafka)
+        inbox = Inbox(config, Complaints(log).kafka)
         inbox.subscribe(settings.inbound, classifier)
         keeper = Keeper(classifier, inbox.copy, kept(), log)
         strangers = _strangers(settings, settings.classifiers, ops, lambda: keeper.overwritten)
@@ -297,7 +296,8 @@ def _apply(  # noqa: PLR0917 - what the root has at hand
         if not answered(ids, "apply", stop, health=ops.health, complaints=Complaints(log)):
             return
         config = READING_LEDGER | _consumer_config(settings, settings.appliers)
-        inbox = Inbox(sizes.consuming(config, deployment.limits(settings, admin, source.topic)), Complaints(log).kafka)
+        config = sizes.consuming(config, deployment.limits(settings, admin, source.topic))
+        inbox = Inbox(config, Complaints(log).kafka)
         publisher = Publisher(
             view=view,
             inbox=inbox,
@@ -328,7 +328,7 @@ def _apply(  # noqa: PLR0917 - what the root has at hand
             losses=losses,
             log=logs.logger("vouch"),
         )
-        passage = _passage(settings, [Skips(source.topic, source.topic_id)], ops, log)
+        passage = _passage(settings, config, [Skips(source.topic, source.topic_id)], ops, log)
         applier = Applier(
             view=view,
             ledger=source,
@@ -373,11 +373,11 @@ def _of_inbound(settings: Settings, admin: AdminClient) -> list[Skips]:
     return [Skips(name, topic_id) for name, topic_id in topics.topic_ids(admin, settings.inbound).items()]
 
 
-def _passage(settings: Settings, topics: Sequence[Skips], ops: Ops, log: FilteringBoundLogger) -> Passage:
-    def goes_on(partition: Partition, offset: int, limit: int) -> int:
-        with Probe(deployment.client_config(settings)) as probe:
-            return probe.goes_on(partition, offset, limit)
-
+def _passage(
+    settings: Settings, config: Mapping[str, Any], topics: Sequence[Skips], ops: Ops, log: FilteringBoundLogger
+) -> Passage:
+    """Return where the stage may go on whose inbox has this configuration."""
+    goes_on = deployment.probing(config)
     return Passage(Allowed(topics, deployment.skip_log(settings)), goes_on, metrics=ops.metrics, log=log)
 
 

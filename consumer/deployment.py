@@ -19,7 +19,9 @@ from consumer.kafka import sizes, topics, upstream
 from consumer.kafka.cluster import connect, partitions_by_topic
 from consumer.kafka.committed import KeptOffsets, Partition
 from consumer.kafka.errors import KafkaGone
+from consumer.kafka.probe import Probe
 from consumer.ledger import Ledger, LedgerFault
+from consumer.ledger_records import LedgerRecords
 from consumer.nodes import BadURL, ask, nodes_at
 from consumer.ops import logs
 from consumer.settings import ConfigurationError
@@ -33,7 +35,7 @@ from consumer.wire.lookups import Lookups
 from consumer.wire.schemas import Schemas, schemas_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from consumer.kafka.cluster import AdminClient
     from consumer.nodes import Nodes
@@ -98,6 +100,24 @@ def limits(settings: Settings, admin: AdminClient, *names: str) -> dict[str, int
     Raises TopicError.
     """
     return {} if settings.ledger_id else sizes.limits(admin, names)
+
+
+def reading_config(settings: Settings, *names: str) -> dict[str, Any]:
+    """Return what clients are built with that read these topics, as workers do: they take what a topic takes.
+
+    Raises KafkaGone and TopicError.
+    """
+    return sizes.consuming(client_config(settings), limits(settings, admin_client(settings), *names))
+
+
+def probing(config: Mapping[str, Any]) -> Callable[[Partition, int, int], int]:
+    """Return what says where a partition can be read on; see Probe. The configuration is that of who reads it."""
+
+    def goes_on(partition: Partition, offset: int, limit: int) -> int:
+        with Probe(config) as probe:
+            return probe.goes_on(partition, offset, limit)
+
+    return goes_on
 
 
 def admin_client(settings: Settings) -> AdminClient:
@@ -210,6 +230,17 @@ def allowed(settings: Settings, ledger: Ledger) -> Allowed:
     found = Allowed([Skips(ledger.topic, ledger.topic_id)], skip_log(settings) if there else None)
     found.read_all()
     return found
+
+
+def ledger_records(
+    settings: Settings, ledger: Ledger, partition: Partition, known: Allowed | None = None
+) -> LedgerRecords:
+    """Return the records of one bucket for a fold of them, `known` what operators let pass, if it was read before.
+
+    Raises KafkaGone, TopicError and SchemaSourceUnavailable.
+    """
+    goes_on = probing(reading_config(settings, ledger.topic))
+    return LedgerRecords(ledger, known or allowed(settings, ledger), partition, goes_on)
 
 
 def skip_log(settings: Settings) -> SkipLog:

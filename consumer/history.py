@@ -21,7 +21,6 @@ from consumer.domain.words import at
 from consumer.kafka.inbox import Partition
 from consumer.kafka.reader import OpenTransaction, Reader
 from consumer.ledger import LedgerFault
-from consumer.ledger_records import LedgerRecords
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -75,8 +74,8 @@ def history(settings: Settings, location_id: str, number: str) -> History:
     partition = Partition(ledger.topic, bucket_of(location_id, settings.buckets))
     states: dict[str, Subscription] = {}
     steps: list[Step] = []
-    records = LedgerRecords(ledger, deployment.allowed(settings, ledger), partition)
-    with Reader(deployment.client_config(settings), [partition]) as reader:
+    records = deployment.ledger_records(settings, ledger, partition)
+    with Reader(deployment.reading_config(settings, ledger.topic), [partition]) as reader:
         first, _ = reader.bounds(partition)
         if first > 0:
             raise LedgerFault(
@@ -84,11 +83,8 @@ def history(settings: Settings, location_id: str, number: str) -> History:
                 "what they said of this patient is not known; restore them"
             )
         try:
-            for message in reader.read():
-                entry = records.take(message)
-                if records.stopped:
-                    break
-                if entry is None or entry.location_id != location_id or entry.digits not in spellings:
+            for message, entry in filter(None, records.read(reader)):
+                if entry.location_id != location_id or entry.digits not in spellings:
                     continue
                 decision, state = decide(states.get(entry.digits), entry.action, entry.event_time, entry.keyword)
                 states[entry.digits] = state
@@ -96,7 +92,6 @@ def history(settings: Settings, location_id: str, number: str) -> History:
                 steps.append(Step(ledger.decode(message.value()), position, decision, state.version))
         except OpenTransaction as problem:
             return History(location_id, patient, tuple(steps), _state(states), str(problem))
-        records.reach(max(records.end, reader.reached(partition)))  # behind the last record there may be places without
     return History(location_id, patient, tuple(steps), _state(states), records.stopped)
 
 

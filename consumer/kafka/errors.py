@@ -101,6 +101,14 @@ def is_unreadable(error: KafkaError) -> bool:
     return error.code() in _UNREADABLE and not error.fatal()
 
 
+def unreadable(topic: str, number: int, offset: int, error: KafkaError) -> str:
+    """Return what is to be said of a place that a consumer cannot read, and what to do."""
+    return (
+        f"{topic} [{number}] cannot be read from offset {offset} on ({sentence(error)}); if it is a batch that takes "
+        "too much room unpacked, OPTOUT_KAFKA_RECEIVE_MESSAGE_MAX_BYTES (at most 2147483647) says how much may be taken"
+    )
+
+
 def error_of(problem: BaseException | KafkaError) -> KafkaError | None:
     """Return the client's error of an exception, also of one that a SystemError hides; None where it carries none."""
     if isinstance(problem, KafkaError):

@@ -28,6 +28,7 @@ from consumer.kafka.errors import (
     or_gone,
     sentence,
     triage,
+    unreadable,
 )
 
 if TYPE_CHECKING:
@@ -317,12 +318,8 @@ class Inbox:
             return
         self._switch(self._consumer.pause, [partition])
         self._try_at[partition] = time.monotonic() + TRY_AGAIN
-        self.blocked[partition] = read.blocked[partition] = Blocked(
-            offset,
-            f"{topic} [{number}] cannot be read from offset {offset} on ({sentence(error)}): nothing behind it is in "
-            "force; if it is a batch that takes too much room unpacked, OPTOUT_KAFKA_RECEIVE_MESSAGE_MAX_BYTES (at "
-            "most 2147483647) says how much may be taken",
-        )
+        why = f"{unreadable(topic, number, offset, error)}; nothing behind it is in force"
+        self.blocked[partition] = read.blocked[partition] = Blocked(offset, why)
 
     def _try_blocked(self) -> None:
         now = time.monotonic()

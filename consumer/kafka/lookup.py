@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from consumer.kafka.cluster import PRODUCERS_ONLY, without
-from consumer.kafka.errors import CLIENT_ERRORS, REFUSED, KafkaGone, Triage, or_gone, sentence, triage
+from consumer.kafka.errors import CLIENT_ERRORS, REFUSED, KafkaGone, Triage, is_unreadable, or_gone, sentence, triage
+from consumer.kafka.reader import UnreadableBatch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -58,15 +59,24 @@ class Lookup:
         return next(self._read(partition, low, high), None) if low < high else None
 
     def at(self, partition: Partition, offsets: Sequence[int]) -> Iterator[Message]:
-        """Give what stands at these offsets, which ascend, in their order; nothing for those where nothing stands."""
+        """Give what stands at these offsets, which ascend, in their order; nothing for those where nothing stands.
+
+        Nor for those in a batch that nobody can unpack.
+        """
         low, high = self.bounds(partition)
         left = [offset for offset in offsets if low <= offset < high]
         while left:
             last = next((i for i, offset in enumerate(left[1:], 1) if offset - left[i - 1] > NEAR), len(left)) - 1
-            run, left = set(left[: last + 1]), left[last + 1 :]
-            for message in self._read(partition, min(run), max(run) + 1):
-                if message.offset() in run:
-                    yield message
+            run, left = left[: last + 1], left[last + 1 :]
+            wanted, reached = set(run), run[0]
+            try:
+                for message in self._read(partition, run[0], run[-1] + 1):
+                    reached = (message.offset() or 0) + 1
+                    if message.offset() in wanted:
+                        yield message
+            except UnreadableBatch as found:  # where it ends nobody has asked: the next one that is wanted is tried
+                behind = max(reached, found.offset)
+                left = [offset for offset in run if offset > behind] + left
 
     def _read(self, partition: Partition, start: int, end: int) -> Iterator[Message]:
         """Give the records from one offset up to another."""
@@ -81,12 +91,13 @@ class Lookup:
             elif time.monotonic() - heard > self._patience:
                 raise KafkaGone(f"{partition.topic} could not be read: Kafka went silent")
             for message in messages:
-                error = message.error()
+                error, offset = message.error(), message.offset()
                 if error is not None and error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 - the client's own codes
+                    if is_unreadable(error) and offset is not None:
+                        raise UnreadableBatch(partition, offset, error)
                     if triage(error) is Triage.FATAL:
                         raise KafkaGone(f"{partition.topic} cannot be read: {sentence(error)}")
                     continue
-                offset = message.offset()
                 assert offset is not None
                 reached = offset + (error is None)
                 if error is not None:  # nothing more is there now: what follows are control records

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
 
 from consumer.kafka.cluster import PRODUCERS_ONLY, without
-from consumer.kafka.errors import CLIENT_ERRORS, REFUSED, KafkaGone, Triage, or_gone, sentence, triage
+from consumer.kafka.errors import CLIENT_ERRORS, REFUSED, KafkaGone, Triage, is_unreadable, or_gone, sentence, triage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,7 +37,11 @@ class Found(NamedTuple):
 
 
 class Probe:
-    """Looks at single places as a read_committed reader. Raises KafkaGone where Kafka does not answer in time."""
+    """Looks at single places as a read_committed reader. Raises KafkaGone where Kafka does not answer in time.
+
+    It must take as much as whoever is to go on there (`deployment.reading_config`): else it would call unreadable what
+    that one reads.
+    """
 
     def __init__(self, config: Mapping[str, Any], *, patience: float = 10.0) -> None:
         self._patience = patience
@@ -102,7 +106,7 @@ class Probe:
             return Found(at)
         if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
             return Found(NOWHERE)
-        if error.code() == KafkaError._BAD_COMPRESSION and at is not None:  # noqa: SLF001
+        if is_unreadable(error) and at is not None:
             return Found(at, unpacked=False)
         if triage(error) is Triage.FATAL:
             raise KafkaGone(f"{message.topic()} [{message.partition()}] cannot be read: {sentence(error)}")

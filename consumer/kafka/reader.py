@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Any
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
 
 from consumer.kafka.cluster import PRODUCERS_ONLY, without
-from consumer.kafka.errors import CLIENT_ERRORS, REFUSED, KafkaGone, Triage, or_gone, sentence, triage
+from consumer.kafka.errors import (
+    CLIENT_ERRORS,
+    REFUSED,
+    KafkaGone,
+    Triage,
+    is_unreadable,
+    or_gone,
+    sentence,
+    triage,
+    unreadable,
+)
 from consumer.kafka.inbox import Partition
 
 if TYPE_CHECKING:
@@ -31,6 +41,14 @@ class OpenTransaction(KafkaGone):
             f"{partition.topic} [{partition.number}] has an open transaction: nothing from offset {offset} on "
             f"can be read until that ends; {HOW_TO_END}"
         )
+
+
+class UnreadableBatch(KafkaGone):
+    """What no client of ours can read at a place of a partition; `offset` is that of the batch's first record."""
+
+    def __init__(self, partition: Partition, offset: int, error: KafkaError) -> None:
+        super().__init__(unreadable(*partition, offset, error))
+        self.offset = offset
 
 
 class Reader:
@@ -89,8 +107,8 @@ class Reader:
     def read(self) -> Iterator[Message]:
         """Give every message up to the ends of now that was not given before, each partition in its order.
 
-        Raises OpenTransaction where one is in the way for longer than `patience`, when all else is given, and KafkaGone
-        where an end is not reached for another reason.
+        Raises OpenTransaction where one is in the way for longer than `patience`, when all else is given, and
+        UnreadableBatch and KafkaGone where an end is not reached for another reason.
         """
         ends = {partition: self.bounds(partition)[1] for partition in self._reached}
         moved = time.monotonic()
@@ -105,6 +123,12 @@ class Reader:
             elif time.monotonic() - moved > self._patience:
                 raise self._why(behind)
 
+    def go_on(self, partition: Partition, offset: int) -> None:
+        """Go on at a later offset. Raises KafkaGone."""
+        self._reached[partition] = offset
+        with or_gone(f"{partition.topic} cannot be read"):
+            self._consumer.assign([TopicPartition(p.topic, p.number, at) for p, at in self._reached.items()])
+
     def _why(self, behind: Mapping[Partition, int]) -> KafkaGone:
         """Return why these partitions are read no further than this."""
         for partition, at in behind.items():
@@ -117,6 +141,8 @@ class Reader:
         topic, number, offset = message.topic(), message.partition(), message.offset()
         error = message.error()
         if error is not None and error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 - the client's own codes
+            if is_unreadable(error) and topic is not None and number is not None and offset is not None:
+                raise UnreadableBatch(Partition(topic, number), offset, error)
             if triage(error) is Triage.FATAL:
                 place = topic if number is None else f"{topic} [{number}] at offset {offset}"
                 raise KafkaGone(f"{place} cannot be read: {sentence(error)}")

@@ -27,7 +27,6 @@ from consumer.kafka.cluster import partitions_by_topic
 from consumer.kafka.inbox import Partition, appended_at
 from consumer.kafka.lookup import Lookup
 from consumer.kafka.reader import Reader
-from consumer.ledger_records import LedgerRecords
 from consumer.letter import place_of
 from consumer.recovery.verify import Difference, Kind
 from consumer.wire.codec import Unreadable
@@ -75,7 +74,8 @@ class Origins:
     def differences(self) -> Iterator[Difference]:
         """Give each opt-in that is not what its origin leads to. Raises KafkaGone, TopicError, SchemaError."""
         admin = deployment.admin_client(self._settings)
-        with closing(Lookup(deployment.client_config(self._settings))) as lookup:
+        known = [topic for topic in self._settings.inbound if topic in partitions_by_topic(admin)]
+        with closing(Lookup(deployment.reading_config(self._settings, *known))) as lookup:
             inbound = _Inbound(self._settings, admin, lookup)
             some: list[OptIn] = []
             for opt_in in self._opt_ins():
@@ -95,16 +95,14 @@ class Origins:
     def _opt_ins(self) -> Iterator[OptIn]:
         ledger = deployment.ledger_as_it_is(self._settings)
         allowed = deployment.allowed(self._settings, ledger)
+        config = deployment.reading_config(self._settings, ledger.topic)
         for number, bucket in enumerate(self._buckets):
             self._progress(number, len(self._buckets))
             partition = Partition(ledger.topic, bucket)
-            records = LedgerRecords(ledger, allowed, partition)
-            with Reader(deployment.client_config(self._settings), [partition]) as reader:
-                for message in reader.read():
-                    entry = records.take(message)
-                    if records.stopped:  # nothing behind it is in force; the comparison names it
-                        break
-                    if entry is None or entry.action is Action.OPT_OUT:
+            records = deployment.ledger_records(self._settings, ledger, partition, allowed)
+            with Reader(config, [partition]) as reader:
+                for message, entry in filter(None, records.read(reader)):  # what it stops at the comparison names
+                    if entry.action is Action.OPT_OUT:
                         continue
                     record, appended = ledger.decode(entry.raw), appended_at(message)
                     latest = record.recorded_at if appended is None else appended + CLOCK_SKEW_MS

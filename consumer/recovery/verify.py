@@ -21,7 +21,6 @@ from consumer.domain.words import printable
 from consumer.kafka.committed import Partition
 from consumer.kafka.reader import OpenTransaction, Reader
 from consumer.ledger import LedgerFault
-from consumer.ledger_records import LedgerRecords
 from consumer.ops import logs
 from consumer.published import Published
 from consumer.suppression.contents import Reading
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from consumer.domain.subscription import Subscription as State
     from consumer.kafka.inbox import Message
     from consumer.ledger import Ledger
+    from consumer.ledger_records import LedgerRecords
     from consumer.settings import Settings
     from consumer.suppression.contents import Contents, Seen, Standing, Subscription
 
@@ -91,6 +91,7 @@ def compare(
     Raises CannotCompare, KafkaGone, TopicError, ViewUnavailable.
     """
     ledger, config = deployment.ledger_as_it_is(settings), deployment.client_config(settings)
+    reading_config = deployment.reading_config(settings, ledger.topic)
     reading = Reading(deployment.redis_nodes(settings), buckets=settings.buckets)
     allowed = deployment.allowed(settings, ledger)
     standings = [reading.standing(bucket) for bucket in buckets]
@@ -99,9 +100,10 @@ def compare(
     try:
         for bucket in buckets:
             partition = Partition(ledger.topic, bucket)
-            with Reader(config, [partition]) as reader:
+            records = deployment.ledger_records(settings, ledger, partition, allowed)
+            with Reader(reading_config, [partition]) as reader:
                 moved = partial(lambda before, done: progress(before + done, expected), read)
-                fold = _Fold(LedgerRecords(ledger, allowed, partition), partition, reader, moved)
+                fold = _Fold(records, partition, reader, moved)
                 found = _Comparison(reading, ledger, fold, committed).differences()
             yield from sorted(found, key=lambda difference: list(Kind).index(difference.kind))
             read += fold.end
@@ -120,7 +122,7 @@ class _Fold:
         self._progress = progress
         self.partition = partition
         self.bounds = reader.bounds(self.partition)
-        self._messages = reader.read()
+        self._taken = records.read(reader)
         self.held: str | None = None
         """A sentence on the open transaction that nothing can be read behind."""
         self.states: dict[Subscription, State] = {}
@@ -148,32 +150,32 @@ class _Fold:
         """
         while self.end < end and self.stopped is None:
             try:
-                message = next(self._messages, None)
+                for taken in self._taken:
+                    if taken is not None:
+                        self._decide(*taken, touched_from, wanted)
+                    if self.end >= end:
+                        break
+                else:
+                    if self._reader.bounds(self.partition)[1] <= self.end:
+                        return
+                    self._taken = self._records.read(self._reader)
             except OpenTransaction as held:
                 self.held = str(held)
-                return
-            if message is None:
-                if not self._records.reach(max(self.end, self._reader.reached(self.partition))):
-                    return
-                if self._reader.bounds(self.partition)[1] <= self.end:
-                    return
-                self._messages = self._reader.read()
-                continue
-            entry = self._records.take(message)
-            if entry is None:
-                continue
-            offset = entry.offset
-            key = (entry.location_id, entry.digits)
-            decision, state = decide(self.states.get(key), entry.action, entry.event_time, entry.keyword)
-            self.states[key] = state
-            self._note_date(entry, message)
-            if touched_from is not None and offset >= touched_from:
-                self.touched.add(key)
-            if decision is Decision.CHANGED and wanted is not None and wanted(offset):
-                self.changes[offset] = (str(state.version), entry.raw)
-            if offset % 1000 == 0:
-                self._progress(offset)
         self._progress(self.end)
+
+    def _decide(
+        self, message: Message, entry: Entry, touched_from: int | None, wanted: Callable[[int], bool] | None
+    ) -> None:
+        offset, key = entry.offset, (entry.location_id, entry.digits)
+        decision, state = decide(self.states.get(key), entry.action, entry.event_time, entry.keyword)
+        self.states[key] = state
+        self._note_date(entry, message)
+        if touched_from is not None and offset >= touched_from:
+            self.touched.add(key)
+        if decision is Decision.CHANGED and wanted is not None and wanted(offset):
+            self.changes[offset] = (str(state.version), entry.raw)
+        if offset % 1000 == 0:
+            self._progress(offset)
 
     def _note_date(self, entry: Entry, message: Message) -> None:
         if entry.action is Action.OPT_IN and entry.event_time > message.timestamp()[1] + CLOCK_SKEW_MS:

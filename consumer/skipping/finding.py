@@ -88,7 +88,7 @@ def in_ledger(settings: Settings, places: Places) -> Find:
         raise NotSkipped(f"{ledger.topic} has {settings.buckets} partitions, 0 to {settings.buckets - 1}")
     view = View(deployment.redis_nodes(settings), buckets=settings.buckets, ledger=ledger.identity)
     _standing(view, places)
-    with Probe(deployment.client_config(settings)) as probe:
+    with Probe(deployment.reading_config(settings, ledger.topic)) as probe:
         pieces = _pieces(ledger, places, probe)
     time.sleep(STANDS_SECONDS)
     meta = _standing(view, places)
@@ -107,7 +107,7 @@ def in_inbound(settings: Settings, places: Places) -> Find:
     if number >= count:
         raise NotSkipped(f"{topic} has {count} partitions, 0 to {count - 1}")
     pieces: list[Piece] = []
-    with Probe(deployment.client_config(settings)) as probe:
+    with Probe(deployment.reading_config(settings, *settings.inbound)) as probe:
         position = places.first
         while position == places.first or (places.last is not None and position <= places.last):
             found = probe.find(places.partition, position)

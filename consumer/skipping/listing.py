@@ -34,7 +34,7 @@ def listed(settings: Settings) -> Iterator[Listed]:
     """Give every record of the topic of skips, oldest first. Raises KafkaGone, TopicError, SchemaSourceUnavailable."""
     ledger = deployment.ledger_as_it_is(settings)
     topics: dict[str, Skips | None] = {ledger.topic: Skips(ledger.topic, ledger.topic_id)}
-    with Probe(deployment.client_config(settings)) as probe:
+    with Probe(deployment.reading_config(settings, ledger.topic)) as probe:
         for place, skip, problem in deployment.skip_log(settings).read():
             if skip is not None:
                 if skip.topic not in topics:

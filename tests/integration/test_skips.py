@@ -368,8 +368,8 @@ SMALL = {
 """A client for which a batch of some megabytes is what one of 150 MB is for one without settings."""
 
 
-def batch(system: System) -> None:
-    """Write ten records into one batch that takes far more room unpacked than on its way."""
+def batch(system: System, role: str = "inbound", *values: bytes) -> None:
+    """Write records into one batch that takes far more room unpacked than on its way; ten of nothing without values."""
     producer = Producer(
         {
             "bootstrap.servers": system.bootstrap,
@@ -379,19 +379,23 @@ def batch(system: System) -> None:
             "message.max.bytes": 10_000_000,
         }
     )
-    for _ in range(10):
-        producer.produce(system.topics["inbound"], bytes(200_000), partition=0)
+    for value in values or [bytes(200_000)] * 10:
+        producer.produce(system.topics[role], value, partition=0)
     assert producer.flush(20) == 0
 
 
 def test_batch_that_cannot_be_unpacked_is_skipped(system: System, settings: Settings) -> None:
-    """A classifier goes on behind such a batch without a restart, and reads what a skip names too much of."""
+    """A classifier goes on behind such a batch without a restart, and reads what a skip names too much of.
+
+    Also what takes more room than a client's settings allow, and no more than its topics do.
+    """
     system.make_topics(inbound=1, reviews=1, dead=1, confirmations=1, actions=1)
     worker = system.start_worker("--only", "classify", **SMALL)
     system.send([inbound(HERE, PATIENT, "STOP")])
     wait_for("it classifies", lambda: system.ends("ledger")[0] == 1)
     batch(system)
     system.send([inbound(HERE, OTHER, "STOP")])
+    batch(system, "inbound", system.text(inbound(HERE, "+12025550146", "STOP", message_id="m" * 900_000)))
     batch(system)
     system.send([inbound(HERE, "+12025550145", "STOP")])
     wait_for("it stands", lambda: any("cannot be read from offset 1 on" in event for event in worker.events()))
@@ -399,12 +403,34 @@ def test_batch_that_cannot_be_unpacked_is_skipped(system: System, settings: Sett
     refused = system.run("skip", f"{topic}:0:0", "--reason", "a test", "--yes", **SMALL)
     assert (refused.returncode, "can be read from offset 0 on" in refused.stderr) == (1, True), refused.stderr
     ids = topics.topic_ids(system.admin, [topic])
-    write_skips(settings, [written(system, topic=topic, topic_id=ids[topic], offset=1, end=12, digest=NO_RECORD)])
-    wait_for("the text behind it counts", lambda: system.ends("ledger")[0] == 2)
-    done = system.run("skip", f"{topic}:0:12", "--reason", "a test", "--yes", **SMALL)
+    write_skips(settings, [written(system, topic=topic, topic_id=ids[topic], offset=1, end=13, digest=NO_RECORD)])
+    wait_for("the texts behind it count", lambda: system.ends("ledger")[0] == 3)
+    done = system.run("skip", f"{topic}:0:13", "--reason", "a test", "--yes", **SMALL)
     assert (done.returncode, "10 texts in a batch" in done.stderr) == (0, True), done.stderr
-    wait_for("and that behind the next one", lambda: system.ends("ledger")[0] == 3)
-    wait_for("all is committed", lambda: system.committed("classify", "inbound")[0] == 23)
+    wait_for("and that behind the next one", lambda: system.ends("ledger")[0] == 4)
+    wait_for("all is committed", lambda: system.committed("classify", "inbound")[0] == 24)
     assert worker.process.poll() is None
     assert sum("passed over what nobody can read" in event for event in worker.events()) == 2
     assert system.messages("dead") == []
+
+
+def test_every_fold_passes_over_a_batch_that_cannot_be_unpacked(system: System) -> None:
+    """In the ledger such a batch stops `verify` and `history` as it stops its bucket; skipped, all go on behind it."""
+    system.make_topics(dead=1, confirmations=1, actions=1, reviews=1, inbound=1)
+    system.append((HERE, PATIENT, "STOP"))
+    batch(system, "ledger")
+    system.append((HERE, OTHER, "STOP"), (HERE, PATIENT, "START"))
+    worker = system.start_worker("--only", "apply", **SMALL)
+    why = "cannot be read from offset 1 on"
+    wait_for("it stands", lambda: any(why in event for event in worker.events()))
+    told, compared = system.run("history", HERE, PATIENT, **SMALL), system.run("verify", **SMALL)
+    assert (told.returncode, why in told.stderr) == (1, True), told.stderr
+    assert (compared.returncode, why in compared.stdout) == (1, True), compared.stderr
+    done = system.run("skip", f"{system.topics['ledger']}:0:1", "--reason", "a test", "--yes", **SMALL)
+    assert (done.returncode, "10 records in a batch" in done.stderr) == (0, True), done.stderr
+    wait_for("all is applied", lambda: whole(system))
+    assert system.members() == {(HERE, OTHER)}
+    compared = system.run("verify", "--origins", "--json", **SMALL)
+    assert [line for line in compared.stdout.splitlines() if "vouched for" not in line and "text" not in line] == []
+    told = system.run("history", HERE, PATIENT, **SMALL)
+    assert (told.returncode, "opted in" in told.stdout.splitlines()[0]) == (0, True), told.stderr
