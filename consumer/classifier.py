@@ -11,11 +11,12 @@ nothing behind that is touched.
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING
 
 from consumer.committing import Commits
-from consumer.domain.bad_records import BadRecords
+from consumer.domain.bad_records import WINDOW, BadRecords
 from consumer.domain.losses import Loss
 from consumer.domain.marks import Marks
 from consumer.holding import HeldBack
@@ -24,7 +25,8 @@ from consumer.kafka.errors import KafkaGone
 from consumer.kafka.inbox import Partition
 from consumer.ledger import SET, LedgerFault
 from consumer.letter import UNATTRIBUTABLE, UNATTRIBUTABLE_OPT_IN, DeadLetter
-from consumer.wire.errors import SchemaAwaited
+from consumer.wire.errors import Reason, SchemaAwaited
+from consumer.wire.framing import schema_id_of
 
 if TYPE_CHECKING:
     import threading
@@ -54,6 +56,10 @@ MOST_UNACKNOWLEDGED = 20_000
 FLUSH_ON_REVOKE = 5.0
 """Seconds for which partitions that are given up in order wait for what is outstanding."""
 NOT_JOINED = "its group has not let it in, or it lost its place there"
+MANY_UNKNOWN = 50
+"""Records of the last 1,000 under ids that nobody knows above which somebody has to look: no limit stops for them."""
+UNKNOWN_FOR = 600.0
+"""Seconds after the last of them after which that is over."""
 MOST_NAMED = 20
 """Places that one line of the log names."""
 
@@ -86,6 +92,7 @@ class Classifier:
         self._most_unacknowledged = most_unacknowledged
         self._limits = limits or BadRecords()
         self._unattributed: list[str] = []
+        self._unknown_at = -math.inf
         self._inbound = inbound
         self._watch = TopicWatch(inbound)
         self._kept = kept
@@ -293,7 +300,10 @@ class Classifier:
             self._unattributed.append(str(letter.source))
         if letter.reason in (UNATTRIBUTABLE, UNATTRIBUTABLE_OPT_IN):
             return
-        if too_much := self._limits.add(letter.reason):
+        unknown_id = None
+        if letter.reason == Reason.UNKNOWN_SCHEMA:
+            unknown_id, self._unknown_at = schema_id_of(letter.value or b""), time.monotonic()
+        if too_much := self._limits.add(letter.reason, unknown_id):
             raise TooManyDeadLetters(
                 f"{letter.source.topic} [{letter.source.partition}] stops behind offset {letter.source.offset}: "
                 f"{too_much}; they are in {letter.topic} (`optout dead-letters list`), and a STOP among them is not in "
@@ -320,6 +330,7 @@ class Classifier:
         )
         self._health.tell(PART, "registry", self._held.trouble())
         self._metrics.held_back.set(len(self._held.paused))
+        self._health.tell(PART, "schemas", self._unknown_ids())
         self._health.tell(PART, "group", None if self._inbox.joined else NOT_JOINED)
         counts = self._intake.counts
         self._metrics.count_intake(counts)
@@ -339,3 +350,12 @@ class Classifier:
             )
         self._unattributed.clear()
         counts.clear()
+
+    def _unknown_ids(self) -> str | None:
+        """Return what is wrong where many records come under ids that nobody knows, which stop no worker."""
+        if self._limits.unknown < MANY_UNKNOWN or time.monotonic() - self._unknown_at > UNKNOWN_FOR:
+            return None
+        return (
+            f"{self._limits.unknown} of {WINDOW} records came under schema ids that nobody knows: they are dead "
+            "letters, and a STOP among them is not in force; find out who writes them"
+        )

@@ -119,15 +119,16 @@ class Settings(BaseSettings):
     dead_letters_in_a_row: int | None = Field(
         IN_A_ROW,
         ge=1,
-        description="The worker stops at so many records in a row that cannot be read; `none` lifts the limit.",
+        description="The worker stops at so many records in a row that cannot be read; under schema ids that nobody "
+        "knows, at so many under one id. `none` lifts the limit.",
     )
     dead_letters_share: float | None = Field(
         SHARE,
         gt=0,
         le=1,
         allow_inf_nan=False,
-        description="The worker stops where more than this share of the last 1,000 records cannot be read; `none` "
-        "lifts the limit.",
+        description="The worker stops where more than this share of the last 1,000 records cannot be read; under "
+        "schema ids that nobody knows, under one id. `none` lifts the limit.",
     )
     buckets: int = Field(
         DEFAULT_BUCKETS, ge=1, le=4096, description="Partitions of the ledger; never changed afterwards."

@@ -18,6 +18,7 @@ pytest.importorskip(
 
 from confluent_kafka.schema_registry import Schema
 
+from consumer.classifier import TooManyDeadLetters
 from consumer.domain.bad_records import BadRecords
 from consumer.domain.events import InboundMessage, KeywordRecord
 from consumer.letter import as_bytes
@@ -167,9 +168,12 @@ def test_an_id_that_stays_unknown_is_a_dead_letter(
 def test_ids_out_of_the_air_cost_one_patience(
     system: System, server: FailingRegistry, upstream: RegistryTexts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Thousands of texts under ids that nobody knows cost one patience, and a STOP elsewhere is in force at once."""
+    """Thousands of texts under ids that nobody knows cost one patience, and a STOP elsewhere is in force at once.
+
+    They stop nobody, with the limits as they are by default, and somebody is told to look.
+    """
     monkeypatch.setattr(lookups, "NO_SECONDS", 600.0)  # however slowly they come back: none is asked for again
-    classifier = Classifying(system, lookups=upstream.lookups(PATIENCE), limits=BadRecords(None, None))
+    classifier = Classifying(system, lookups=upstream.lookups(PATIENCE))
     classifier.until(done(system))
     ids = random.Random(8).sample(range(2**32), RANDOM_IDS)
     system.write("inbound", *((n % 3, upstream.text("STOP", "x", one)) for n, one in enumerate(ids)))
@@ -186,6 +190,19 @@ def test_ids_out_of_the_air_cost_one_patience(
     assert system.ends("dead")[0] == RANDOM_IDS
     waited_for = [path for path, times in Counter(server.asked).items() if times > 1]
     assert 1 <= len(waited_for) <= lookups.MOST_WAITED_FOR
+    assert "came under schema ids that nobody knows" in str(classifier.ops.health.unready())
+    assert classifier.ops.value("optout_trouble", part="classify", kind="schemas") == 1
+    classifier.die()
+
+
+def test_one_unknown_id_for_all_stops_the_worker(system: System, upstream: RegistryTexts) -> None:
+    """Where all comes under one id that nobody knows a deployment went wrong: the classifier stops, in words."""
+    unknown = 2**31 - 5
+    classifier = Classifying(system, lookups=upstream.lookups(PATIENCE), limits=BadRecords(in_a_row=3))
+    system.write("inbound", *((0, upstream.text("STOP", "x", unknown)) for _ in range(5)))
+    with pytest.raises(TooManyDeadLetters, match=f"3 records in a row came under the schema id {unknown}, which"):
+        classifier.until(done(system))
+    assert committed(system)[0] == 3
     classifier.die()
 
 
