@@ -68,7 +68,7 @@ bench-guard: $(COMPLETE) ## Measure a guard beside the bare Redis command, e.g. 
 bench-replay: $(COMPLETE) ## Measure a replay into an empty Redis, e.g. make bench-replay SUBSCRIPTIONS=1000000
 	$(BIN)/python -m bench.replay $(or $(SUBSCRIPTIONS),200000) $(ARGS)
 
-soak: $(COMPLETE) ## Break workers, brokers and Redis for DURATION seconds and hold every promise to the records; SEED= repeats
+soak: $(COMPLETE) ## Break workers, brokers, Redis and the peace of Kafka for DURATION seconds, hold every promise; SEED= repeats
 	$(BIN)/python -m tests.soak --duration $(DURATION) $(if $(SEED),--seed $(SEED))
 
 docs: $(COMPLETE) ## Bring the documents' tables of commands, settings and topics up to date

@@ -55,7 +55,7 @@ from tests.parts import oracle
 from tests.parts.kafka import Kafka, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -314,11 +314,13 @@ class System(AbstractContextManager["System"]):
         done = self.run("check", location, number)
         return done.stdout.split()[1] if done.stdout else done.stderr
 
-    def read(self, role: str) -> list[oracle.Written]:
+    def read(self, role: str, *, without: Collection[bytes] = ()) -> list[oracle.Written]:
         """Return every record of a topic that a read_committed reader sees, decoded where it is ours."""
         found = []
         for message in self.messages(role):
             partition, offset, value = message.partition(), message.offset(), message.value() or b""
+            if value in without:
+                continue
             assert partition is not None
             assert offset is not None
             record = {"raw": value, "headers": message.headers()} if role == "dead" else oracle.decode(value)

@@ -67,7 +67,8 @@ def _plan(seed: int, duration: float) -> str:
     least = floors(duration)
     return (
         f"{duration:.0f} s of faults: {planned}; it takes {least.records} records, {least.worker_kills} worker kills, "
-        f"{least.broker_kills} broker kills, {least.redis_faults} Redis faults, and each of these kinds to count"
+        f"{least.broker_kills} broker kills, {least.redis_faults} Redis faults, {least.neighbours} faults "
+        "of neighbours, and each of these kinds to count"
     )
 
 

@@ -9,7 +9,7 @@ import os
 import socket
 import subprocess
 import sys
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 from consumer.embedded.process import end
 from consumer.embedded.redis_server import HOST
@@ -25,11 +25,19 @@ CATCH_UP_S = 20.0
 STATUS = {"ALLOWED": 200, "SUPPRESSED": 403, "UNKNOWN": 503}
 
 
+class Said(NamedTuple):
+    """The kind of a verdict, why it is UNKNOWN, and how old what it stands on was, in s."""
+
+    kind: str
+    reason: str
+    age: float | None
+
+
 class Asker(Protocol):
     """Asks for one patient at a time; a context manager."""
 
-    def ask(self, location: str, number: str) -> tuple[str, str]:
-        """Return the kind of the verdict, and why it is UNKNOWN."""
+    def ask(self, location: str, number: str) -> Said:
+        """Return what the guard said."""
 
     def __enter__(self) -> Self: ...
     def __exit__(self, *_: object) -> None: ...
@@ -42,9 +50,9 @@ class Python:
         self._guard = Guard.from_url(url, buckets=buckets, timeout=TIMEOUT_S, max_staleness=limit)
         self._catch_up = catch_up
 
-    def ask(self, location: str, number: str) -> tuple[str, str]:
+    def ask(self, location: str, number: str) -> Said:
         verdict = self._guard.check(location, number, catch_up=self._catch_up)
-        return str(verdict.kind), str(verdict.reason or "")
+        return Said(str(verdict.kind), str(verdict.reason or ""), verdict.age)
 
     def __enter__(self) -> Self:
         return self
@@ -60,14 +68,14 @@ class Asyncio:
         self._guard = AsyncGuard.from_url(url, buckets=buckets, timeout=TIMEOUT_S, max_staleness=LIMIT_S)
         self._loop = asyncio.Runner()
 
-    def ask(self, location: str, number: str) -> tuple[str, str]:
+    def ask(self, location: str, number: str) -> Said:
         return self._loop.run(self._ask(location, number))
 
-    async def _ask(self, location: str, number: str) -> tuple[str, str]:
+    async def _ask(self, location: str, number: str) -> Said:
         verdict, *_ = await asyncio.gather(
             self._guard.check(location, number), self._guard.check_many(location, [number] * 20)
         )
-        return str(verdict.kind), str(verdict.reason or "")
+        return Said(str(verdict.kind), str(verdict.reason or ""), verdict.age)
 
     def __enter__(self) -> Self:
         return self
@@ -88,9 +96,10 @@ class JavaScript:
         }
         self._guard = JavaScriptGuard(available.javascript(), url, **settings)
 
-    def ask(self, location: str, number: str) -> tuple[str, str]:
-        kind, reason = self._guard.check(location, number)
-        return str(kind), str(reason or "")
+    def ask(self, location: str, number: str) -> Said:
+        said = self._guard.answer(json.dumps({"location_id": location, "number": number}))
+        age = None if said["fresh"] is None else (said["at"] - said["fresh"]) / 1000
+        return Said(said["kind"], said["reason"] or "", age)
 
     def __enter__(self) -> Self:
         return self
@@ -116,13 +125,13 @@ class Http:
         self._process = subprocess.Popen([sys.executable, "-m", "consumer", "serve"], env=others | settings)
         self._connection = http.client.HTTPConnection(HOST, self._port, timeout=30)
 
-    def ask(self, location: str, number: str) -> tuple[str, str]:
+    def ask(self, location: str, number: str) -> Said:
         body = json.dumps({"location_id": location, "number": number})
         self._connection.request("POST", "/v1/verdict", body, {"Content-Type": "application/json"})
         with self._connection.getresponse() as response:
             said = json.loads(response.read())
         assert response.status == STATUS[said["verdict"]], response.status
-        return said["verdict"], said["reason"] or ""
+        return Said(said["verdict"], said["reason"] or "", said["age"])
 
     def __enter__(self) -> Self:
         wait_for("it listens", self._listens)
@@ -146,7 +155,7 @@ class Fresh:
     def __init__(self, url: str, buckets: int) -> None:
         self._url, self._buckets = url, buckets
 
-    def ask(self, location: str, number: str) -> tuple[str, str]:
+    def ask(self, location: str, number: str) -> Said:
         with Python(self._url, self._buckets, LIMIT_S) as asker:
             return asker.ask(location, number)
 

@@ -17,7 +17,7 @@ from tests.parts import oracle
 from tests.soak.records import milliseconds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from tests.parts.oracle import Change, Subscription, Written
     from tests.soak.records import Claim, Place, Probe, Text, Told
@@ -89,10 +89,17 @@ def _judge_patient(texts: list[Text], told: list[Told], probes: list[Probe]) -> 
 
 
 def _overdue(texts: Iterable[Text], probe: Probe) -> State:
-    """Return the newest state that a guard must know of: what Kafka has had for longer than its greatest age."""
+    """Return the newest state that a guard must know of: what Kafka has had for longer than its greatest age.
+
+    Who is opted out stays SUPPRESSED however old that is. So where such an answer says that it is older than the guard
+    accepts, it is held to what it says.
+    """
     if probe.limit is None:
         return NOTHING
-    horizon = probe.began - probe.limit - CLOCK_S
+    oldest = probe.began - probe.limit
+    if probe.kind == "SUPPRESSED" and probe.age is not None and probe.ended - probe.age < oldest:
+        oldest = probe.began - probe.age
+    horizon = oldest - CLOCK_S
     return max(((t.at, t.out) for t in texts if t.acked is not None and t.acked < horizon), default=NOTHING)
 
 
@@ -170,6 +177,24 @@ def judge_claims(claims: Iterable[Claim]) -> list[str]:
     return [f"the confirmation {event_id} passed twice" for event_id in twice] + [
         f"the confirmation {event_id} passed when its time was over" for event_id in late
     ]
+
+
+def judge_letters(poison: Collection[Place], letters: Collection[Place]) -> list[str]:
+    """Return a sentence for each record that nobody can read and that is no dead letter, and for each text that is one.
+
+    A letter may come twice.
+    """
+    missing, others = set(poison) - set(letters), set(letters) - set(poison)
+    return [f"the record at {place}, which nobody can read, is no dead letter" for place in sorted(missing)] + [
+        f"the text at {place} became a dead letter, and can be read" for place in sorted(others)
+    ]
+
+
+def place_in(headers: Iterable[tuple[str, bytes]]) -> Place:
+    """Return where a dead letter says that its record stood."""
+    said = dict(headers)
+    topic, partition, offset = (said[f"__connect.errors.{name}"].decode() for name in ("topic", "partition", "offset"))
+    return topic, int(partition), int(offset)
 
 
 def members_after(texts: Iterable[Text]) -> set[Subscription]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tests.parts.kafka import KafkaCluster
     from tests.soak.crew import Crew
     from tests.soak.ground import Ground
+    from tests.soak.neighbours import Neighbours
     from tests.soak.schedule import Fault
 
 DELAY_S = 0.15
@@ -35,11 +36,14 @@ class Broken(NamedTuple):
 class Breaker:
     """Carries a schedule out. A lane that is late goes on at once: what is late is not left out."""
 
-    def __init__(self, faults: Sequence[Fault], crew: Crew, kafka: KafkaCluster, ground: Ground) -> None:
+    def __init__(
+        self, faults: Sequence[Fault], crew: Crew, kafka: KafkaCluster, ground: Ground, neighbours: Neighbours
+    ) -> None:
         self._faults = faults
         self._crew = crew
         self._kafka = kafka
         self._ground = ground
+        self._neighbours = neighbours
         self._stop = threading.Event()
         self._hands: dict[str, Callable[[Fault], str | None]] = {
             "worker killed": self._kill_worker,
@@ -56,6 +60,9 @@ class Breaker:
             "connections cut": self._cut,
             "connections delayed": self._delay,
             "answers held back": self._hold,
+            "stranger in a group": self._join,
+            "transaction left open": self._leave_open,
+            "poison record": self._poison,
         }
         self._threads = [
             threading.Thread(target=self._run, args=(lane,), name=f"faults: {lane}", daemon=True) for lane in LANES
@@ -181,3 +188,12 @@ class Breaker:
         self._stop.wait(fault.seconds)
         self._ground.front.release()
         return f"for {fault.seconds:.1f} s, then delivered late"
+
+    def _join(self, fault: Fault) -> str:
+        return self._neighbours.strangers.join(fault.target, fault.seconds, self._stop)
+
+    def _leave_open(self, fault: Fault) -> str:
+        return self._neighbours.transactions.leave_open(fault.target, fault.seconds, self._stop)
+
+    def _poison(self, fault: Fault) -> str:
+        return self._neighbours.poison.put(fault.target)

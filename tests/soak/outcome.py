@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 
 from tests.soak import checker, report
 from tests.soak.askers import CATCH_UP
-from tests.soak.schedule import REDIS_KINDS, counts, floors
+from tests.soak.schedule import NEIGHBOUR_KINDS, REDIS_KINDS, counts, floors
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from tests.parts.oracle import Subscription, Written
     from tests.soak.crew import Crew
     from tests.soak.faults import Breaker
     from tests.soak.probes import Probes
-    from tests.soak.records import Claim, Probe, Text, Told
+    from tests.soak.records import Claim, Place, Probe, Text, Told
     from tests.soak.schedule import Fault
 
 DEFINITE_FROM_S = 600.0
@@ -37,9 +37,12 @@ class Evidence:
     ledger: Sequence[Written]
     changed: Sequence[Written]
     confirmations: Sequence[Written]
+    letters: Sequence[Place]
+    poison: Collection[Place]
     members: set[Subscription]
     crew: Crew
     breaker: Breaker
+    neighbours: Sequence[str]
     faults_from: float
 
 
@@ -80,6 +83,7 @@ def judge(seen: Evidence, planned: Sequence[Fault], duration: float) -> Outcome:
     """Return what is to be thought of this run."""
     verdicts = seen.probes.verdicts
     wrong = checker.judge_verdicts(seen.texts, seen.told, verdicts)
+    wrong.sort(key=lambda one: one.probe.kind != "ALLOWED")  # the worst are shown first
     records = checker.judge_records(seen.texts, seen.ledger, seen.changed, seen.confirmations, seen.members)
     allowed = [one for one in wrong if one.probe.kind == "ALLOWED"]
     happened = seen.breaker.counts()
@@ -97,6 +101,7 @@ def judge(seen: Evidence, planned: Sequence[Fault], duration: float) -> Outcome:
     outcome.problems += [f"lost: {one}" for one in records.lost[:SHOWN]]
     outcome.problems += [f"doubled: {one}" for one in records.doubled[:SHOWN]]
     outcome.problems += checker.judge_claims(seen.claims)[:SHOWN]
+    outcome.problems += checker.judge_letters(seen.poison, seen.letters)[:SHOWN]
     outcome.problems += [_wrong(one, seen) for one in wrong[:SHOWN]]
     outcome.problems += [*seen.probes.failures, *seen.breaker.failures]
     outcome.problems += _short(outcome, happened, planned, duration)
@@ -129,6 +134,7 @@ def _short(outcome: Outcome, happened: Counter[str], planned: Sequence[Fault], d
         "worker kills": (outcome.worker_kills, least.worker_kills),
         "broker kills": (outcome.broker_kills, least.broker_kills),
         "Redis faults": (outcome.redis_faults, least.redis_faults),
+        "faults of neighbours": (sum(happened[kind] for kind in NEIGHBOUR_KINDS), least.neighbours),
     }
     found = [f"{count} {what} are too few: {floor}" for what, (count, floor) in reached.items() if count < floor]
     return found + [f"'{kind}' was planned and never came to pass" for kind in counts(planned) if not happened[kind]]
@@ -162,6 +168,7 @@ def _lines(seen: Evidence, happened: Counter[str]) -> list[str]:
         "",
         f"faults: {', '.join(f'{kind} {count}' for kind, count in sorted(happened.items()))}",
         f"ledger: {len(seen.ledger)} keywords, {len(seen.changed)} changes, {len(seen.members)} patients opted out",
+        *seen.neighbours,
         _queue(seen.probes),
         *_by_guard(outside),
         _claims(seen.claims),

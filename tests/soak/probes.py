@@ -80,7 +80,8 @@ class Probes:
 
     def _probe(self, asker: Asker, name: str, limit: float | None, patient: Subscription) -> Probe:
         began = time.monotonic()
-        probe = Probe(name, limit, patient, *asker.ask(*patient), began, time.monotonic())
+        said = asker.ask(*patient)
+        probe = Probe(name, limit, patient, said.kind, said.reason, began, time.monotonic(), said.age)
         self.verdicts.append(probe)
         return probe
 

@@ -53,7 +53,10 @@ class Claim(NamedTuple):
 
 
 class Probe(NamedTuple):
-    """A guard's verdict, when it was asked for and when it was there; `limit` is the guard's greatest age in s."""
+    """A guard's verdict, when it was asked for and when it was there.
+
+    `limit` is the guard's greatest age in s, and `age` that of this answer, where it says one.
+    """
 
     guard: str
     limit: float | None
@@ -62,6 +65,7 @@ class Probe(NamedTuple):
     reason: str
     began: float
     ended: float
+    age: float | None = None
 
     @property
     def is_definite(self) -> bool:

@@ -29,10 +29,14 @@ RECOVERY_S = {
     "connections cut": 10.0,
     "connections delayed": 10.0,
     "answers held back": 10.0,
+    "stranger in a group": 0.0,
+    "transaction left open": 0.0,
+    "poison record": 0.0,
 }
 """For so long after a fault of this kind has ended a verdict may be UNKNOWN."""
 MEETING_S = 10.0
-"""A fault of the workers makes no verdict UNKNOWN, but what it meets takes so much longer: nobody vouches meanwhile."""
+"""A fault of the workers or of a neighbour makes no verdict UNKNOWN, for guards accept an older answer. But what it
+meets takes so much longer: nobody vouches meanwhile."""
 CALM_S = 2.0
 """A stretch without any UNKNOWN that ends a recovery."""
 
@@ -65,11 +69,12 @@ def definite(probes: Iterable[Probe]) -> int:
 def windows(broken: Sequence[Broken]) -> list[tuple[float, float]]:
     """Return from when to when a verdict may be UNKNOWN: each fault with its recovery, those that meet as one.
 
-    What befalls workers is no reason by itself. Where it meets another fault it makes that one's window longer.
+    What befalls workers, or neighbours do, is no reason by itself. Where it meets another fault it makes that one's
+    window longer.
     """
-    of_workers = [one for one in broken if not RECOVERY_S[one.kind]]
+    no_reason = [one for one in broken if not RECOVERY_S[one.kind]]
     others = merged((one.began, one.ended + RECOVERY_S[one.kind]) for one in broken if RECOVERY_S[one.kind])
-    longer = merged([*others, *((one.began, one.ended + MEETING_S) for one in of_workers)])
+    longer = merged([*others, *((one.began, one.ended + MEETING_S) for one in no_reason)])
     found = []
     for start, end in longer:
         if within := [other for other, _ in others if start <= other <= end]:

@@ -1,6 +1,6 @@
 """What is broken when: a pure function of a seed and a duration.
 
-Faults come in three lanes. Within a lane they follow each other; across lanes they meet as chance will have it.
+Faults come in four lanes. Within a lane they follow each other; across lanes they meet as chance will have it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 LONG_S = 1800
 """The long run, which the figures below are of; a shorter one has its share of each."""
-RECORDS, WORKER_KILLS, BROKER_KILLS, REDIS_FAULTS = 100_000, 200, 20, 30
+RECORDS, WORKER_KILLS, BROKER_KILLS, REDIS_FAULTS, NEIGHBOURS = 100_000, 200, 20, 30, 60
 MORE = 1.15
 """More is planned than must be reached: a worker that is down when its turn comes cannot be killed."""
 QUIET_START_S, QUIET_END_S = 4.0, 3.0
@@ -39,11 +39,13 @@ REDIS_KINDS = (
     "Redis paused",
     "answers held back",
 )
-LANES = {"workers": WORKER_KINDS, "brokers": BROKER_KINDS, "redis": REDIS_KINDS}
+NEIGHBOUR_KINDS = ("stranger in a group", "transaction left open", "poison record")
+"""What other programs do that use the same Kafka."""
+LANES = {"workers": WORKER_KINDS, "brokers": BROKER_KINDS, "redis": REDIS_KINDS, "neighbours": NEIGHBOUR_KINDS}
 
 
 class Fault(NamedTuple):
-    """One thing that is broken: when it begins and how long it stays broken, in seconds; `target` says which."""
+    """One thing that is broken: when it begins, how long it stays broken, in seconds, and by `target` which, or how."""
 
     at: float
     lane: str
@@ -59,13 +61,14 @@ class Floors(NamedTuple):
     worker_kills: int
     broker_kills: int
     redis_faults: int
+    neighbours: int
 
 
 def floors(duration: float) -> Floors:
     """Return the share of the long run's figures that a run of so many seconds must reach."""
     share = duration / LONG_S
-    least = (max(1, math.floor(figure * share)) for figure in (RECORDS, WORKER_KILLS, BROKER_KILLS, REDIS_FAULTS))
-    return Floors(*least)
+    figures = (RECORDS, WORKER_KILLS, BROKER_KILLS, REDIS_FAULTS, NEIGHBOURS)
+    return Floors(*(max(1, math.floor(figure * share)) for figure in figures))
 
 
 def schedule(seed: int, duration: float) -> list[Fault]:
@@ -88,6 +91,9 @@ def schedule(seed: int, duration: float) -> list[Fault]:
     workers = _workers(chance, duration)
     for what, at in zip(workers, _slots(chance, time.busy, len(workers), 0.4), strict=True):
         faults += [fault._replace(at=time.at(at) + fault.at) for fault in what]
+    neighbours = _neighbours(chance, duration)
+    times = _slots(chance, time.busy, len(neighbours), 0.3)
+    faults += [fault._replace(at=time.at(at)) for fault, at in zip(neighbours, times, strict=True)]
     return sorted(faults)
 
 
@@ -156,6 +162,18 @@ def _redis(chance: random.Random, duration: float) -> list[Fault]:
     while len(kinds) < count:
         kinds += chance.sample(REDIS_KINDS, len(REDIS_KINDS))
     return [Fault(0.0, "redis", kind, chance.uniform(1, 5), chance.randrange(2)) for kind in kinds[:count]]
+
+
+def _neighbours(chance: random.Random, duration: float) -> list[Fault]:
+    """Go through the kinds again and again, and through the ways of each: `target` counts on from a random number."""
+    count = max(math.ceil(floors(duration).neighbours * MORE), len(NEIGHBOUR_KINDS))
+    ways = {kind: chance.randrange(100) for kind in NEIGHBOUR_KINDS}
+    found: list[Fault] = []
+    while len(found) < count:
+        for kind in chance.sample(NEIGHBOUR_KINDS, len(NEIGHBOUR_KINDS)):
+            found.append(Fault(0.0, "neighbours", kind, chance.uniform(2, 6), ways[kind]))
+            ways[kind] += 1
+    return found[:count]
 
 
 def counts(faults: Iterable[Fault]) -> Counter[str]:

@@ -13,12 +13,15 @@ from redis import RedisError
 
 from tests.parts.kafka import wait_until
 from tests.parts.system import System, wait_for
+from tests.soak.checker import place_in
 from tests.soak.claims import Claims
 from tests.soak.crew import Crew
 from tests.soak.faults import Breaker
 from tests.soak.ground import Ground
 from tests.soak.listener import Listener
+from tests.soak.neighbours import neighbours
 from tests.soak.outcome import Evidence, judge
+from tests.soak.poison import LIMITS
 from tests.soak.probes import Probes
 from tests.soak.schedule import WORKERS, schedule
 from tests.soak.traffic import Traffic
@@ -64,7 +67,8 @@ class Soak:
             self._probes = parts.enter_context(Probes(ground.url, BUCKETS, self._traffic, self._seed))
             wait_for("a first verdict is definite", lambda: any(p.is_definite for p in self._probes.verdicts), READY_S)
             self._faults_from = time.monotonic()
-            self._breaker = parts.enter_context(Breaker(planned, self._crew, self._kafka, ground))
+            self._neighbours = neighbours(system, self._traffic, self._folder, self._seed)
+            self._breaker = parts.enter_context(Breaker(planned, self._crew, self._kafka, ground, self._neighbours))
             self._go_on()
             self._breaker.join(LANES_S)
             self._settle(system)
@@ -80,6 +84,7 @@ class Soak:
         system = System(self._kafka.bootstrap, ground.url, f"soak-{secrets.token_hex(3)}.", folder, buckets=BUCKETS)
         system.topics["second"] = f"{system.prefix}sms.inbound.second"
         system.environment["OPTOUT_INBOUND_TOPICS"] = f"{system.topics['inbound']},{system.topics['second']}"
+        system.environment |= LIMITS
         system.environment["PYTHONFAULTHANDLER"] = "1"  # what a worker does when it is aborted: it says where it stands
         system.create_topics()
         wait_until(lambda: bool(system.ends("changed")), "the topic of the changes has leaders", READY_S)
@@ -101,6 +106,7 @@ class Soak:
         """Let traffic end and everything come to rest; the senders go on asking for a while."""
         if left := self._traffic.finish(DELIVER_S):
             self._problems.append(f"{left} texts did not reach Kafka")
+        self._neighbours.transactions.settle()
         began = time.monotonic()
         try:
             wait_for("everything is read, applied and told", lambda: _settled(system), SETTLE_S)
@@ -118,20 +124,26 @@ class Soak:
             told=list(self._listener.told),
             probes=self._probes,
             claims=list(self._claims.claims),
-            ledger=system.read("ledger"),
+            ledger=system.read("ledger", without=self._neighbours.poison.in_ledger),
             changed=system.read("changed"),
             confirmations=system.read("confirmations"),
+            letters=[place_in(written.record["headers"]) for written in system.read("dead")],
+            poison=self._neighbours.poison.letters,
             members=system.members(),
             crew=self._crew,
             breaker=self._breaker,
+            neighbours=self._neighbours.lines(),
             faults_from=self._faults_from,
         )
 
 
 def _settled(system: System) -> bool:
-    """Whether everything is read, applied and told: a change leaves the outbox when it is known to be told."""
+    """Whether everything is read, applied and told: a change leaves the outbox when it is known to be told.
+
+    Of the classifiers' offsets it looks at the copy, which no stranger overwrites.
+    """
     try:
-        if any(system.committed("classify", role) != system.ends(role) for role in ("inbound", "second")):
+        if any(system.committed("classify.kept", role) != system.ends(role) for role in ("inbound", "second")):
             return False
         return system.metas("applied") == system.ends("ledger") and not any(system.metas("outbox").values())
     except (RedisError, KafkaException):  # not now

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.parts.oracle import Written
-from tests.soak.checker import Judgement, judge_records, judge_verdicts
+from tests.soak.checker import Judgement, judge_letters, judge_records, judge_verdicts
 from tests.soak.records import EPOCH, Probe, Text, Told
 
 if TYPE_CHECKING:
@@ -178,3 +178,21 @@ def test_a_wrong_suppression_set_is_found() -> None:
     """A patient missing in the set is lost; one too many is a fault."""
     assert judged(members=set()).lost
     assert judged(members={PATIENT, ("loc-2", PATIENT[1])}).other
+
+
+def test_old_answer_of_one_who_is_opted_out() -> None:
+    """SUPPRESSED may be older than a guard accepts, by as much as it says itself; ALLOWED may not."""
+    texts = [text("STOP", 1), text("START", 3, acked=3)]
+    seen = [probe("SUPPRESSED", 2), probe("SUPPRESSED", 30, limit=20)._replace(age=28)]
+    assert not judge_verdicts(texts, [], seen)
+    assert judge_verdicts(texts, [], [seen[0], seen[1]._replace(age=None)])
+    assert judge_verdicts(texts, [], [seen[0], seen[1]._replace(age=22)])
+    later = [text("START", 1), text("STOP", 3, acked=3)]
+    assert judge_verdicts(later, [], [probe("ALLOWED", 30, limit=20)._replace(age=28)])
+
+
+def test_poison_that_is_no_dead_letter_is_found() -> None:
+    """A record that nobody can read must be a dead letter, also twice, and what can be read must not."""
+    one, other = ("in", 0, 7), ("in", 1, 8)
+    assert judge_letters([one], [one, one]) == []
+    assert len(judge_letters([one], [])) == len(judge_letters([], [other])) == 1

@@ -94,8 +94,12 @@ class Traffic:
 
     def stop_now(self, patient: Subscription) -> None:
         """Let this patient text STOP at this very moment."""
+        self.send(inbound(*patient, "STOP"))
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Send a text at this very moment."""
         with self._lock:
-            self._send(inbound(*patient, "STOP"), keyed=True)
+            self._send(message, keyed=True)
 
     def _run(self) -> None:
         began, sent = time.monotonic(), 0
