@@ -302,7 +302,11 @@ def _apply(  # noqa: PLR0917 - what the root has at hand
             view=view,
             inbox=inbox,
             committed=Published(
-                deployment.asking_config(settings), settings.appliers, source.topic_id, logs.logger("publish")
+                deployment.asking_config(settings),
+                settings.appliers,
+                source.topic_id,
+                settings.subscription_changed_topic,
+                logs.logger("publish"),
             ),
             outbox=PuttingAside(
                 _publishing(settings, admin, inbox), settings.dead_letter_topic, ops.metrics, logs.logger("publish")

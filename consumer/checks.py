@@ -210,7 +210,11 @@ def _standing_faults(
     config = deployment.asking_config(settings)
     with (
         closing(KeptOffsets(config, settings.appliers)) as at_once,
-        closing(Published(config, settings.appliers, source.topic_id, logs.logger("checks"))) as settled,
+        closing(
+            Published(
+                config, settings.appliers, source.topic_id, settings.subscription_changed_topic, logs.logger("checks")
+            )
+        ) as settled,
     ):
         offsets = Offsets(admin, at_once)
         try:

@@ -29,10 +29,11 @@ class Told(NamedTuple):
 
 
 class Published:
-    """Asks Kafka how far changes of a ledger were told. `note` is what an offset of it carries: the ledger's id."""
+    """Asks Kafka how far changes of a ledger were told in `topic`. An offset of it carries a note: the ledger's id."""
 
-    def __init__(self, config: Mapping[str, Any], group: str, note: str, log: FilteringBoundLogger) -> None:
+    def __init__(self, config: Mapping[str, Any], group: str, note: str, topic: str, log: FilteringBoundLogger) -> None:
         self.note = note
+        self._topic = topic
         self._copy = OffsetsCopy(config, group)
         self._group = CommittedReader(config, group)
         self._at_once = KeptOffsets(config, group)
@@ -73,7 +74,20 @@ class Published:
     def _told(self, partition: Partition, kept: Kept, remembered: int, timeout: float) -> Told:
         if kept.copy is None or kept.copy.note != self.note:  # the group alone says it: so it is waited for, too
             kept = Kept(self._group.committed(partition, timeout), kept.copy)
-        told = told_of(partition, kept, self.note, remembered, lambda: self._group.end(partition, timeout))
+        told = told_of(
+            partition,
+            kept,
+            self.note,
+            remembered,
+            lambda: self._group.end(partition, timeout),
+            lambda: self._group.ever_held(self._topic, timeout),
+        )
+        if not told and kept.group is not None and kept.group.offset:
+            self._log.warning(
+                "an offset in our group is none of ours, for no change was ever told: all of them are told",
+                bucket=partition.number,
+                offset=kept.group.offset,
+            )
         if told and kept.greatest(self.note) != told:
             self._log.warning(
                 "the offset that the version before committed is adopted, once, as how far changes were told",
@@ -93,18 +107,28 @@ class Published:
             client.close()
 
 
-def told_of(partition: Partition, kept: Kept, note: str, remembered: int, end: Callable[[], int]) -> int:
+def told_of(  # noqa: PLR0917 - what is known, and whom to ask for the rest
+    partition: Partition,
+    kept: Kept,
+    note: str,
+    remembered: int,
+    end: Callable[[], int],
+    ever_told: Callable[[], bool],
+) -> int:
     """Return how far changes of a partition were told. Raises LedgerFault where nobody can know.
 
     An offset without a note is the version before's where the copy holds nothing, and it lies between `published` in
-    meta and the ledger's end; or where that version ran again in between, and meta says the same. Nothing in either is
-    a beginning, unless meta knows better. What names another ledger is nothing.
+    meta and the ledger's end; or where that version ran again in between, and meta says the same. Where no change was
+    ever told, it is a stranger's who came before the first worker. Nothing in either is a beginning, unless meta knows
+    better. What names another ledger is nothing.
     """
     noted = kept.greatest(note)
     if noted is not None and noted >= remembered:
         return noted
     group, copy = (one if one is not None and one.note in ("", note) else None for one in kept)
     if group is not None and not group.note:
+        if copy is None and not remembered and not ever_told():
+            return 0
         if copy is None and remembered <= group.offset <= end():
             return group.offset
         if noted is not None and group.offset == remembered:

@@ -111,6 +111,14 @@ class CommittedReader:
             raise TimeoutError(sentence(problem)) from None
         return int(high)
 
+    def ever_held(self, topic: str, timeout: float) -> bool:
+        """Return whether a topic ever held a record: what retention takes away leaves its end. Raises TimeoutError."""
+        try:
+            metadata = self._consumer.list_topics(topic, timeout=timeout).topics[topic]
+        except CLIENT_ERRORS as problem:
+            raise TimeoutError(sentence(problem)) from None
+        return any(self.end(Partition(topic, number), timeout) > 0 for number in metadata.partitions)
+
     def close(self) -> None:
         """Close the client."""
         with suppress(*CLIENT_ERRORS):

@@ -96,7 +96,9 @@ def compare(
     allowed = deployment.allowed(settings, ledger)
     standings = [reading.standing(bucket) for bucket in buckets]
     expected, read = sum(standing.applied for standing in standings if standing), 0
-    committed = Published(config, settings.appliers, ledger.topic_id, logs.logger("verify"))
+    committed = Published(
+        config, settings.appliers, ledger.topic_id, settings.subscription_changed_topic, logs.logger("verify")
+    )
     try:
         for bucket in buckets:
             partition = Partition(ledger.topic, bucket)

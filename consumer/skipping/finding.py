@@ -145,7 +145,13 @@ def _standing(view: View, places: Places) -> Meta:
 
 def _told(settings: Settings, ledger: Ledger, partition: Partition, remembered: int) -> int:
     """Return how far the changes of a bucket were told, as Kafka knows it. Raises KafkaGone and LedgerFault."""
-    published = Published(deployment.asking_config(settings), settings.appliers, ledger.topic_id, logs.logger("skip"))
+    published = Published(
+        deployment.asking_config(settings),
+        settings.appliers,
+        ledger.topic_id,
+        settings.subscription_changed_topic,
+        logs.logger("skip"),
+    )
     with closing(published):
         told, unknown = published.ask({partition: remembered}, deployment.ASKED_WITHIN)
     for problem in unknown.values():

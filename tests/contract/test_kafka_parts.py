@@ -348,9 +348,13 @@ class Promises:
         asked = offsets(kit, topic)
         first = member(kit, topic)
         kit.until(lambda: first.owned == {0}, first)
+        beside = reader(kit, topic)
+        assert not beside.ever_held(topic, 5.0)
         assert (asked.partitions([topic]), asked.ends([zero]), asked.starts([zero])) == ([zero], {zero: 0}, {zero: 0})
         kit.append(topic, 0, b"0", b"1")
         assert (asked.ends([zero]), asked.starts([zero])) == ({zero: 2}, {zero: 0})
+        assert beside.ever_held(topic, 5.0)
+        beside.close()
         assert first.inbox.first_offset(zero, 5.0) == 0
         kit.until(lambda: first.inbox.known_end(zero, 0) == 2, first)
         assert first.inbox.known_end(zero, 2) == 2

@@ -20,6 +20,7 @@ from tests.integration.test_publisher import (
     each_once,
     keywords,
     owner,
+    plain,
     publish,
     system,
     turn,
@@ -27,7 +28,7 @@ from tests.integration.test_publisher import (
 from tests.parts.system import Classifying, Ops, Watched, inbound, wait_for
 
 if TYPE_CHECKING:
-    from tests.parts.system import System
+    from tests.parts.system import Applying, System
 
 __all__ = ["system"]
 
@@ -148,6 +149,22 @@ def test_changes_behind_a_stranger_are_told(system: System, flushed: bool) -> No
     heir.die()
 
 
+def test_stranger_where_there_are_no_transactions(system: System) -> None:
+    """Without transactions, too, what another program commits in the appliers' group skips no change, repeats none."""
+    keywords(system, "STOP")
+    first = plain(system)
+    publish(first)
+    first.die()
+    assert stands(system, "apply", "ledger")
+    keywords(system, "START", "STOP")
+    take(system, "apply", "ledger")
+    heir = plain(system)
+    publish(heir)
+    each_once(system, 6)
+    wait_for("in both", lambda: stands(system, "apply", "ledger"))
+    heir.die()
+
+
 def test_stranger_in_the_copy_moves_nothing(system: System) -> None:
     """An offset without our note in the copy proves nothing: what the group says in our name counts."""
     told_so_far(system, "STOP")
@@ -158,6 +175,52 @@ def test_stranger_in_the_copy_moves_nothing(system: System) -> None:
     each_once(system, 6)
     assert stands(system, "apply", "ledger")
     heir.die()
+
+
+def new_protocol(system: System, group: str, member: Applying) -> Consumer:
+    """Join a group with the protocol of KIP-848 while its member goes on; return it when it owns something."""
+    console = Consumer(
+        {
+            "bootstrap.servers": system.bootstrap,
+            "group.id": group,
+            "group.protocol": "consumer",
+            "client.id": "console-consumer",
+            "auto.offset.reset": "earliest",
+            "enable.auto.commit": False,
+        }
+    )
+    console.subscribe([system.topics["ledger"]])
+
+    def owns() -> bool:
+        member.apply()
+        console.poll(0.1)
+        return bool(console.assignment())
+
+    wait_for("the stranger owns something", owns)
+    return console
+
+
+@pytest.mark.parametrize("stage", ["apply", "apply.kept"])
+def test_member_of_the_new_protocol(system: System, stage: str) -> None:
+    """A stranger of the new protocol (KIP-848), in the group or its copy, is named, skips no change, repeats none."""
+    keywords(system, "STOP")
+    member = owner(system)
+    publish(member)
+    keywords(system, "START", "STOP")
+    console = new_protocol(system, f"{system.group}.{stage}", member)
+    assert member.publish()  # what is still ours is told meanwhile
+    found = members(system.client(), [f"{system.group}.{stage}"], 5.0)
+    console.commit(
+        offsets=[TopicPartition(place.topic, place.partition, 0) for place in console.assignment()], asynchronous=False
+    )
+    console.close()
+    assert "console-consumer" in {one.client_id for one in found}
+    turn(member, until=lambda: member.owned == {0, 1} and system.metas("applied") == system.ends("ledger"))
+    member.publisher._looked = -1e9  # ten seconds later
+    publish(member)
+    each_once(system, 6)
+    assert stands(system, "apply", "ledger")
+    member.die()
 
 
 def test_worker_that_was_replaced_fails_with_its_copy_pending(system: System) -> None:
@@ -186,11 +249,14 @@ def test_worker_that_was_replaced_fails_with_its_copy_pending(system: System) ->
     heirs[0].die()
 
 
-def test_upgrade_adopts_the_offset_once(system: System) -> None:
+@pytest.mark.parametrize("flushed", [False, True])
+def test_upgrade_adopts_the_offset_once(system: System, flushed: bool) -> None:  # noqa: FBT001
     """Where there is no copy yet the group's offset of the version before is adopted; a stranger's later is not."""
     told_so_far(system, "STOP", "STOP")
     system.expire("apply")
     system.commit("apply", "ledger", {0: 2, 1: 2}, note="")
+    if flushed:
+        system.flush_redis()
     first = owner(system)
     publish(first)
     assert any("is adopted" in event for event in first.said())
@@ -203,6 +269,18 @@ def test_upgrade_adopts_the_offset_once(system: System) -> None:
     assert not any("is adopted" in event for event in heir.said())
     each_once(system, 6)
     heir.die()
+
+
+def test_offset_from_before_the_first_worker_is_not_adopted(system: System) -> None:
+    """What a stranger commits before any change was told is not taken for the version before's: all are told."""
+    keywords(system, "STOP")
+    take(system, "apply", "ledger")
+    first = owner(system)
+    publish(first)
+    each_once(system, 2)
+    assert any("no change was ever told" in event for event in first.said())
+    assert stands(system, "apply", "ledger")
+    first.die()
 
 
 def test_version_before_may_run_again(system: System) -> None:

@@ -99,7 +99,7 @@ class Worker:
         self.publisher = Publisher(
             view=view,
             inbox=self.inbox,
-            committed=Published({}, ledger.group, ledger.topic_id, log),
+            committed=Published({}, ledger.group, ledger.topic_id, TOPICS["changed"], log),
             outbox=TransactionalOutbox({}),
             render=changes.records,
             ledger=ledger.topic,

@@ -60,6 +60,7 @@ class Rules:
     fenced_last: bool = rule("L3", "of a transaction's offsets those of the group, under the token, are sent last")
     adopts_once: bool = rule("L3", "an offset of the version before is adopted only where the copy holds none")
     adopts_in_bounds: bool = rule("L3", "what is adopted lies between `published` in meta and the ledger's end")
+    adopts_if_told: bool = rule("L3", "nothing is adopted where no change was ever told")
     checks_told: bool = rule("L3", "nobody publishes from below what a bucket's meta knows to be told")
     renews: bool = rule("L3", "what is committed is written again each hour, so that it cannot expire")
     # PuttingAside

@@ -92,6 +92,8 @@ class Telling:
     rules: Rules = field(default_factory=Rules)
     upgrade: int | None = None
     outside: bool = False
+    early: bool = False
+    """Whether strangers may commit before the first worker has told anything."""
     stopped_for_days: bool = False
     """Whether everything may expire while no worker runs."""
     unsendable: frozenset[int] = frozenset()
@@ -153,11 +155,12 @@ class Telling:
             least = 0
         noted = [one.offset for one in (kept, group) if one and (one.noted or not rules.notes_told)]
         behind = not noted or max(noted) < least
-        if group and not group.noted and self._adopts(kept, group, least, behind=behind):
+        never_told = state.told == 0 and rules.adopts_if_told
+        if group and not group.noted and not never_told and self._adopts(kept, group, least, behind=behind):
             return group.offset
         if noted:
             return None if behind else max(noted)
-        return 0 if kept is None and group is None and least == 0 else None
+        return 0 if kept is None and (group is None or never_told) and least == 0 else None
 
     def _adopts(self, kept: Place | None, group: Place, least: int, *, behind: bool) -> bool:
         """Return whether the group's offset is the version before's: there is no copy yet, or it went on meanwhile."""
@@ -238,7 +241,8 @@ class Telling:
 
     def _disturb(self, state: State, steps: Steps) -> None:
         faults = state.faults
-        if faults.strangers and (state.kept is not None or self.outside):
+        before_all = self.early and state.told == 0
+        if faults.strangers and (state.kept is not None or self.outside or before_all):
             fewer = state._replace(faults=faults._replace(strangers=faults.strangers - 1))
             for offset in (state.told - 1, self.end + 1) if self.outside else range(self.end + 1):
                 name = f"a stranger commits {offset} in the group"

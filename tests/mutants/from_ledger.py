@@ -256,6 +256,12 @@ L3 = [
         (Edit("published.py", "if copy is None and remembered <= group.offset <= end():", "if copy is None:"),),
     ),
     Mutant(
+        "an offset is adopted where nothing was ever told",
+        "adopts_if_told",
+        "a stranger's, who came before the first worker, is taken for that of the version before",
+        (Edit("published.py", "if copy is None and not remembered and not ever_told():", "if False:"),),
+    ),
+    Mutant(
         "meta is not asked how far changes were told",
         "checks_told",
         "offsets that expired are taken for those of a beginning",

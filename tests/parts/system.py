@@ -618,7 +618,9 @@ class Applying:
         self.inbox = Inbox(system.client(**properties or {}) | {"group.id": system.ledger.group}, lambda *_: None)
         self.outbox = outbox or TransactionalOutbox(system.client())
         logger = cast("FilteringBoundLogger", self.logger)
-        self.committed = Published(system.client(), system.ledger.group, system.ledger.topic_id, logger)
+        self.committed = Published(
+            system.client(), system.ledger.group, system.ledger.topic_id, system.topics["changed"], logger
+        )
         changes = Changes(
             system.ledger,
             system.codec,

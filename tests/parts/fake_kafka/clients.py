@@ -163,6 +163,9 @@ class Consumer:
         log = self._broker.log(Place(asked.topic, asked.partition))
         return log.start, log.end
 
+    def list_topics(self, topic: str, timeout: float) -> Any:
+        return Admin(self._broker).list_topics(topic, timeout)
+
     def commit(self, *, offsets: Sequence[TopicPartition], asynchronous: bool) -> list[TopicPartition] | None:
         """Commit; an asynchronous one is heard of with the next read, however it ends."""
         if not asynchronous:
