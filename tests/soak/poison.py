@@ -36,7 +36,8 @@ LIMITS = {
     "OPTOUT_KAFKA_MESSAGE_MAX_BYTES": "4000000",
 }
 """Of the workers' clients: for them a batch of some megabytes is what one of 150 MB is for one without settings."""
-TEXTS_IN_BATCH, BYTES_OF_TEXT = 10, 1_500_000
+UNPACKED = 12_000_000
+LARGEST = 20_000_000
 LONG_ID = 900_000
 UNKNOWN_ID = 0x534D53FF
 TOO_MUCH = 2**40
@@ -78,23 +79,20 @@ class Poison:
             return kind
         role = "ledger" if "ledger" in kind else "inbound"
         partition = self._chance.randrange(self._partitions[role])
-        if kind == "batch that cannot be unpacked":
-            offset = self._write(role, partition, *[bytes(BYTES_OF_TEXT)] * TEXTS_IN_BATCH)
+        value = self._value(kind, partition)
+        if role == "ledger":
+            self.in_ledger.add(value)
+        offset = self._write(role, partition, value)
+        if role == "ledger" or kind == "batch that cannot be unpacked":
             self._skip(role, partition, offset)
-            self._goes_on(role, partition, offset + TEXTS_IN_BATCH)
+            self._goes_on(role, partition, offset + 1)
         else:
-            value = self._value(kind, partition)
-            if role == "ledger":
-                self.in_ledger.add(value)
-            offset = self._write(role, partition, value)
-            if role == "ledger":
-                self._skip(role, partition, offset)
-                self._goes_on(role, partition, offset + 1)
-            else:
-                self.letters.add((self._system.topics[role], partition, offset))
+            self.letters.add((self._system.topics[role], partition, offset))
         return f"{kind} at {role} [{partition}] {offset}"
 
     def _value(self, kind: str, bucket: int) -> bytes:
+        if kind == "batch that cannot be unpacked":
+            return bytes(UNPACKED)
         patient = self._chance.choice(patients())
         text = inbound(*patient, "STOP")
         if kind == "text under an unknown schema":
@@ -108,8 +106,8 @@ class Poison:
             return self._system.line(here, "+epoch", "START")
         return os.urandom(40)
 
-    def _write(self, role: str, partition: int, *values: bytes) -> int:
-        """Write values as one batch and return the offset of the first."""
+    def _write(self, role: str, partition: int, value: bytes) -> int:
+        """Write a value as a batch of its own and return its offset."""
         stored: list[Message] = []
         producer = Producer(
             {
@@ -117,23 +115,21 @@ class Poison:
                 "logger": self._system.client()["logger"],
                 "enable.idempotence": True,
                 "compression.type": "zstd",
-                "linger.ms": 1000 if len(values) > 1 else 0,
-                "batch.size": 20_000_000,
-                "message.max.bytes": 20_000_000,
+                "batch.size": LARGEST,
+                "message.max.bytes": LARGEST,
             }
         )
-        for value in values:
-            producer.produce(
-                self._system.topics[role],
-                value,
-                partition=partition,
-                on_delivery=lambda error, message: None if error else stored.append(message),
-            )
+        producer.produce(
+            self._system.topics[role],
+            value,
+            partition=partition,
+            on_delivery=lambda error, message: None if error else stored.append(message),
+        )
         producer.flush(WRITTEN_WITHIN_S)
-        if len(stored) < len(values):
+        if not stored:
             raise TimeoutError(f"Kafka did not take a record for {role} [{partition}]")
         offset = stored[0].offset()
-        return self._find(role, partition, values[0]) if offset is None else offset
+        return self._find(role, partition, value) if offset is None else offset
 
     def _find(self, role: str, partition: int, value: bytes) -> int:
         """Return where a record stands that Kafka had already when it was sent again: it does not say where, then."""
