@@ -58,12 +58,12 @@ class Strangers:
     def run(self, stop: threading.Event) -> None:
         """Look until told to stop."""
         while not stop.wait(LOOK_EVERY):
-            self.look()
+            self.look(stop)
 
-    def look(self) -> None:
+    def look(self, stop: threading.Event | None = None) -> None:
         """Name everybody who was not there the last time."""
         try:
-            found = members(self._config, [self._group, copy_of(self._group)], ASKED_WITHIN)
+            found = members(self._config, [self._group, copy_of(self._group)], ASKED_WITHIN, stop)
         except TimeoutError:
             return  # asked again
         strangers = {(one.group, one.client_id, one.host) for one in found if self._is_stranger(one)}

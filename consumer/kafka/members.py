@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from confluent_kafka.admin import AdminClient
@@ -17,10 +18,13 @@ from consumer.kafka.committed import Partition
 from consumer.kafka.errors import CLIENT_ERRORS
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Mapping, Sequence
 
 STARTS_WITHIN = 20.0
 """Seconds that the process which asks may take beside the question itself."""
+LOOKS_UP_EVERY = 0.2
+"""Seconds after which whoever waits for it looks whether it is to stop: a worker that ends waits for nobody's name."""
 
 
 class GroupMember(NamedTuple):
@@ -32,27 +36,39 @@ class GroupMember(NamedTuple):
     partitions: frozenset[Partition]
 
 
-def members(config: Mapping[str, Any], groups: Sequence[str], timeout: float) -> list[GroupMember]:
-    """Return everybody who is in these groups. Raises TimeoutError where Kafka does not say."""
+def members(
+    config: Mapping[str, Any], groups: Sequence[str], timeout: float, stop: threading.Event | None = None
+) -> list[GroupMember]:
+    """Return everybody who is in these groups. Raises TimeoutError where Kafka does not say, or `stop` is set."""
     plain = {name: value for name, value in config.items() if isinstance(value, str | int | float)}
     asked = json.dumps({"config": plain, "groups": list(groups), "timeout": timeout})
-    try:
-        done = subprocess.run(  # noqa: S603 - ourselves
-            [sys.executable, "-m", __name__],
-            input=asked,  # and no argument: it may hold a password
-            capture_output=True,
-            text=True,
-            timeout=timeout + STARTS_WITHIN,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise TimeoutError("Kafka did not say who is in the group") from None
-    if done.returncode != 0:
-        raise TimeoutError("Kafka could not be asked who is in the group")
+    answer = _asked(asked, time.monotonic() + timeout + STARTS_WITHIN, stop)
     return [
         GroupMember(group, client_id, host, frozenset(Partition(*place) for place in owned))
-        for group, client_id, host, owned in json.loads(done.stdout)
+        for group, client_id, host, owned in json.loads(answer)
     ]
+
+
+def _asked(question: str | None, until: float, stop: threading.Event | None) -> str:
+    with subprocess.Popen(  # noqa: S603 - ourselves
+        [sys.executable, "-m", __name__],  # the question is no argument: it may hold a password
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as asking:
+        while True:
+            try:
+                answer, _ = asking.communicate(question, timeout=LOOKS_UP_EVERY)
+                break
+            except subprocess.TimeoutExpired:
+                question = None  # it was sent
+            if time.monotonic() > until or (stop is not None and stop.is_set()):
+                asking.kill()
+                raise TimeoutError("Kafka did not say who is in the group")
+    if asking.returncode != 0:
+        raise TimeoutError("Kafka could not be asked who is in the group")
+    return answer
 
 
 def _answer(config: Mapping[str, Any], groups: Sequence[str], timeout: float) -> list[list[Any]]:
