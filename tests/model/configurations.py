@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from tests.model import classifying, keys, passes, skipping, state, telling, transactions
+from tests.model import batches, classifying, keys, passes, skipping, state, telling, transactions
+from tests.model.batches import BATCH, TEXT, Batches
 from tests.model.classifying import OTHER, OURS, Classifying
 from tests.model.explore import Harm, Verdict, explore
 from tests.model.keys import Keys
@@ -142,6 +143,13 @@ def _skipping(name: str, *places: Place, **options: Any) -> Configuration:
     faults = skipping.Faults(**{f: options.pop(f) for f in skipping.Faults._fields if f in options})
     search, options = _split(options)
     return Configuration(f"skips: {name}", Skipping(places, faults, **options), **search)
+
+
+def _batches(name: str, *topics: tuple[str, ...], **options: Any) -> Configuration:
+    """Return a search of the model of skips in inbound."""
+    faults = batches.Faults(**{f: options.pop(f) for f in batches.Faults._fields if f in options})
+    search, options = _split(options)
+    return Configuration(f"batches: {name}", Batches(topics, faults, **options), **search)
 
 
 SMALL = [
@@ -313,6 +321,16 @@ SMALL = [
     ),
     _skipping("STOP, gap, START; two mistakes", skipping.STOP, GAP, skipping.START, losses=1, mistakes=2),
     _skipping("can finish: unreadable, gap; losses, mistake", UNREADABLE, GAP, losses=2, mistakes=1, liveness=True),
+    _batches(
+        "can finish: text, batch, text; made anew, crashes, mistakes",
+        (TEXT, BATCH, TEXT),
+        (BATCH, TEXT),
+        crashes=2,
+        recreations=1,
+        mistakes=2,
+        liveness=True,
+        exercises=("passes over", "an operator", "somebody", "dies", "made anew"),
+    ),
 ]
 
 DEEP = [
@@ -445,6 +463,9 @@ REMOVED = [
     _without("completes_its_mark", _classifying, 2, **MARKED, expected=Harm.ALLOWED),
     _without("completes_in_order", _classifying, 2, **MARKED, expected=Harm.ALLOWED),
     _without("leaves_marks", _classifying, 1, recreations=1, rebalances=1, **MARKED, expected=Harm.ALLOWED),
+    _without("batch_skips_unreadable_only", _batches, (TEXT,), mistakes=1, expected=Harm.ALLOWED),
+    _without("batch_skips_name_topic", _batches, (BATCH,), (BATCH,), recreations=1, expected=Harm.ALLOWED),
+    _without("batch_skips_kept", _batches, (BATCH,), crashes=1, liveness=True, expected=Harm.STUCK),
     _without("commits_at_takeover", _classifying, 1, 0, liveness=True, expected=Harm.STUCK),
     _without("commits_at_end", _classifying, 2, 0, controls=MARKER, liveness=True, expected=Harm.STUCK),
     _without("resumes_at_committed", _classifying, 2, 0, crashes=1, expected=Harm.ALLOWED),

@@ -66,6 +66,10 @@ class Rules:
     # PuttingAside
     puts_aside: bool = rule("L3", "a change that its topic never takes is put aside, and those behind it are told")
     letter_with_offset: bool = rule("L3", "the offset passes such a change in the transaction of its dead letter")
+    # Classifier._look_at_blocked, Passage, Probe.goes_on
+    batch_skips_unreadable_only: bool = rule("L5", "what can be read of inbound counts, whatever is written of it")
+    batch_skips_name_topic: bool = rule("L5", "a skip counts only in the inbound topic whose id it names")
+    batch_skips_kept: bool = rule("L5", "a skip of inbound counts for whoever comes to its place")
     # Voucher.vouch, vouch.lua
     time_before_end: bool = rule("L4", "the time is read before the ledger's end")
     vouches_for_run: bool = rule("L4", "the server's identity must still hold when its bucket is vouched for")

@@ -93,6 +93,36 @@ L4 = [
 
 L5 = [
     Mutant(
+        "a skip passes over all that it names",
+        "batch_skips_unreadable_only",
+        "what can be read behind a batch is not looked for",
+        (Edit("kafka/probe.py", "return min(limit, found.offset) if found.unpacked else limit", "return limit"),),
+    ),
+    Mutant(
+        "a skip of inbound is of a name, whichever topic has it",
+        "batch_skips_name_topic",
+        "the topic's id is not compared",
+        (Edit("domain/skips.py", "if skip.topic_id != self.topic_id:", "if False:"),),
+    ),
+    Mutant(
+        "a skip of inbound counts for who hears of it",
+        "batch_skips_kept",
+        "whoever comes later does not read it",
+        (
+            Edit(
+                "skips.py",
+                "self.changes = 0\n",
+                "self.changes = 0\n        self._since = time.time_ns() // 1_000_000\n",
+            ),
+            Edit("skips.py", "from typing import", "import time\nfrom typing import"),
+            Edit(
+                "skips.py",
+                "if written.skip is not None and (skips",
+                "if written.skip is not None and written.skip.recorded_at >= self._since and (skips",
+            ),
+        ),
+    ),
+    Mutant(
         "committed before it is acknowledged",
         "commits_acknowledged",
         "positions are committed instead of the newest mark that is done",

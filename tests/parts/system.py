@@ -24,6 +24,7 @@ from structlog.testing import CapturingLogger
 from consumer.applier import MOST_WAITING, Applier
 from consumer.changes import Changes
 from consumer.classifier import Classifier
+from consumer.deployment import probing
 from consumer.domain.buckets import bucket_of
 from consumer.domain.events import InboundMessage, KeywordRecord, Origin, PatientKeyword, Skip
 from consumer.domain.keywords import Keywords
@@ -696,6 +697,7 @@ class Classifying:
         limits: BadRecords | None = None,
         properties: Mapping[str, Any] | None = None,
         lookups: Lookups | None = None,
+        skips: bool = False,
     ) -> None:
         self.logger = CapturingLogger()
         self.ops = Ops(self.logger)
@@ -715,9 +717,15 @@ class Classifying:
         self.in_part: list[Outgoing] = []
         self.producer = LedgerProducer(system.client(), lambda *_: None, on_reduced=self.in_part.append)
         names = topics or (system.topics["inbound"],)
-        skips = [Skips(name, of_topic) for name, of_topic in topic_ids(system.admin, names).items()]
+        allowed = Allowed(
+            [Skips(name, of_topic) for name, of_topic in topic_ids(system.admin, names).items()],
+            system.skip_log() if skips else None,
+        )
         self.passage = Passage(
-            Allowed(skips), system.goes_on, metrics=self.ops.metrics, log=cast("FilteringBoundLogger", self.logger)
+            allowed,
+            probing(system.client(**properties or {})),
+            metrics=self.ops.metrics,
+            log=cast("FilteringBoundLogger", self.logger),
         )
         self.classifier = Classifier(
             intake=intake,

@@ -27,6 +27,9 @@ TRACES: dict[str, tuple[str, ...]] = {
     "skips_kept": (SKIPS + "test_unreadable_record_is_skipped_without_a_restart",),
     "skips_need_stand": (SKIPS + "test_only_where_the_bucket_stands",),
     "skips_untold_only": (SKIPS + "test_what_was_told_is_not_skipped_again",),
+    "batch_skips_unreadable_only": (SKIPS + "test_batch_that_cannot_be_unpacked_is_skipped",),
+    "batch_skips_name_topic": (SKIPS + "test_heir_passes_over_what_was_skipped",),
+    "batch_skips_kept": (SKIPS + "test_heir_passes_over_what_was_skipped",),
     "continuity": (
         L2 + "test_bucket_that_was_begun_anew_under_its_owner",
         APPLIER + "test_view_that_fell_back_is_caught_up",
