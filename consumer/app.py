@@ -400,7 +400,9 @@ def _publishing(settings: Settings, admin: AdminClient, inbox: Inbox) -> Publish
     if settings.confirmations == "ours":
         outputs.append(settings.confirmation_requested_topic)
     config = sizes.producing(deployment.client_config(settings), deployment.limits(settings, admin, *outputs))
-    return TransactionalOutbox(config) if settings.publish == "transactions" else PlainOutbox(config, inbox)
+    if settings.publish == "transactions":
+        return TransactionalOutbox(config, ids=settings.transactional_ids)
+    return PlainOutbox(config, inbox)
 
 
 def _kept_in_part(metrics: Metrics, log: FilteringBoundLogger, record: Outgoing) -> None:

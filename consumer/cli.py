@@ -15,6 +15,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal
 import click
 
 from consumer import app, commandline, deployment, guarding
+from consumer.access_checks import remarks
 from consumer.checks import check_config
 from consumer.dead_letters.commands import dead_letters
 from consumer.dead_letters.reading import DeadLetterFault
@@ -32,7 +33,7 @@ from consumer.ops.terminal import say
 from consumer.recovery.commands import rebuild, verify
 from consumer.recovery.rebuild import NotRebuilt
 from consumer.recovery.verify import CannotCompare
-from consumer.rights import USERS
+from consumer.rights.commands import kafka_acl, redis_acl
 from consumer.serve.commands import serve
 from consumer.serve.errors import CannotListen
 from consumer.settings import ConfigurationError, load
@@ -92,10 +93,13 @@ def worker(only: Literal["classify", "apply"] | None) -> int:
 
 @optout.command("check-config")
 def check_config_command() -> int:
-    """Say all that is wrong with the settings at once, and try to connect with them."""
+    """Say all that is wrong with the settings at once, and try to connect with them.
+
+    Besides, and without any effect on the exit code: who may write to the ledger and to the topic of skips.
+    """
     faults = check_config()
-    for fault in faults:
-        say(fault, 1)
+    for sentence in (*faults, *remarks()):
+        say(sentence, 1)
     if not faults:
         click.echo("the settings are sound; Kafka and Redis answer")
     return 1 if faults else 0
@@ -282,21 +286,8 @@ optout.add_command(verify)
 optout.add_command(rebuild)
 optout.add_command(skip)
 optout.add_command(offsets)
-
-
-@optout.command("redis-acl")
-@click.argument("user", required=False, type=click.Choice([user.name for user in USERS]))
-def redis_acl(user: str | None) -> None:
-    """Print the Redis users that the parts need, as ACL commands: pipe them into redis-cli, on every server.
-
-    They keep a user's passwords. A new one has none and cannot log in: ACL SETUSER optout-guard on >PASSWORD. When all
-    of them can, switch the default user off, who may do everything without one: ACL SETUSER default off. Then write
-    them down: ACL SAVE where Redis has an aclfile, CONFIG REWRITE where it has not, or its next start knows none of
-    them. Operators may read the configuration, and with it a `requirepass`.
-    """
-    for one in USERS:
-        if user in (None, one.name):
-            click.echo(one.command)
+optout.add_command(redis_acl)
+optout.add_command(kafka_acl)
 
 
 @optout.command("dev")

@@ -210,6 +210,11 @@ class Settings(BaseSettings):
         return f"{self.group}.apply"
 
     @property
+    def transactional_ids(self) -> str:
+        """Return what the transactional ids of this deployment's workers begin with."""
+        return f"optout-{self.group}-"
+
+    @property
     def inbound(self) -> tuple[str, ...]:
         """Return every topic that classifiers read."""
         return (*self.inbound_topics, self.opt_out_requested_topic)

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from consumer.embedded.redis_server import RedisServer
+from consumer.rights.kafka import USERS
 from tests.parts import available, chance, selection
 from tests.parts.kafka import Kafka, KafkaCluster
+from tests.parts.locked_kafka import LockedKafka
 from tests.parts.redis import flush, require_empty
 from tests.parts.redis_cluster import RedisCluster
 from tests.parts.sentinels import Sentinels
@@ -58,6 +60,13 @@ def kafka(request: pytest.FixtureRequest) -> Kafka:
         return Kafka(bootstrap)
     cluster: KafkaCluster = request.getfixturevalue("kafka_cluster")
     return cluster
+
+
+@pytest.fixture(scope="session")
+def locked_kafka() -> "Iterator[LockedKafka]":
+    """A broker of our own that refuses what no rule allows, with the users of `optout kafka-acl`."""
+    with LockedKafka(available.kafka_parts().installation, [user.name for user in USERS]) as broker:
+        yield broker
 
 
 @pytest.fixture
@@ -143,7 +152,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "redis_kind" in metafunc.fixturenames:
         server_decides = metafunc.definition.get_closest_marker("every_server") is not None
         kinds = available.redis_kinds(server_decides=server_decides)
-        if "kafka" in metafunc.fixturenames:  # what concerns Redis alone may be tried on every kind, the path on one
+        # What concerns Redis alone may be tried on every kind, the path on one.
+        if selection.KAFKA_FIXTURES.intersection(metafunc.fixturenames):
             kinds = kinds[:1]
         metafunc.parametrize("redis_kind", kinds, indirect=True, scope="session")
 

@@ -11,13 +11,15 @@ from consumer.kafka.errors import CLIENT_ERRORS, REFUSED, KafkaGone, or_gone, se
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["AdminClient", "connect", "partitions_by_topic"]
+__all__ = ["NO_GROUP", "AdminClient", "connect", "partitions_by_topic"]
 
 CONNECT_SECONDS = 10.0
 
 CONSUMERS_ONLY = ("session.", "heartbeat.", "max.poll.", "group.", "fetch.", "queued.", "auto.offset.", "check.crcs")
 PRODUCERS_ONLY = ("linger.", "batch.", "queue.", "compression.", "message.timeout.", "retries", "delivery.")
 """What the names of properties begin with that the other kind of client complains about at its start."""
+NO_GROUP = "optout-reader"
+"""The group of consumers that join none: the client wants a name, and asks who coordinates that group."""
 
 
 def without(config: Mapping[str, Any], prefixes: tuple[str, ...]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
-from consumer.kafka.cluster import PRODUCERS_ONLY, without
+from consumer.kafka.cluster import NO_GROUP, PRODUCERS_ONLY, without
 from consumer.kafka.errors import CLIENT_ERRORS, REFUSED, KafkaGone, Triage, is_unreadable, or_gone, sentence, triage
 from consumer.kafka.reader import UnreadableBatch
 
@@ -35,7 +35,7 @@ class Lookup:
         self._patience = patience
         settings = {
             **without(config, PRODUCERS_ONLY),
-            "group.id": "optout-reader",  # the client asks for one
+            "group.id": NO_GROUP,
             "enable.auto.commit": False,
             "enable.partition.eof": True,
             "isolation.level": "read_committed",

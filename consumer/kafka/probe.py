@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
 
-from consumer.kafka.cluster import PRODUCERS_ONLY, without
+from consumer.kafka.cluster import NO_GROUP, PRODUCERS_ONLY, without
 from consumer.kafka.errors import CLIENT_ERRORS, REFUSED, KafkaGone, Triage, is_unreadable, or_gone, sentence, triage
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Probe:
         self._patience = patience
         settings = {
             **without(config, PRODUCERS_ONLY),
-            "group.id": "optout-probe",  # the client asks for one; it joins none
+            "group.id": NO_GROUP,
             "enable.auto.commit": False,
             "enable.partition.eof": True,
             "isolation.level": "read_committed",

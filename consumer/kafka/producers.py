@@ -267,15 +267,15 @@ class Publishing(Protocol):
 class TransactionalOutbox:
     """Records and offsets in one transaction: both or neither, for readers with read_committed.
 
-    `transactional.id` is random, one for each object, and is kept when the producer has to be replaced: the new one
-    then settles at once what the old one left in doubt.
+    `transactional.id` begins with `ids` and goes on at random. Each object has its own, which is kept when the producer
+    has to be replaced: the new one then settles at once what the old one left in doubt.
     """
 
-    def __init__(self, config: Mapping[str, Any], *, timeout: float = 10.0) -> None:
+    def __init__(self, config: Mapping[str, Any], *, timeout: float = 10.0, ids: str = "optout-") -> None:
         self._timeout = timeout
         self._config = {
             **without(config, CONSUMERS_ONLY),
-            "transactional.id": f"optout-{secrets.token_hex(8)}",
+            "transactional.id": f"{ids}{secrets.token_hex(8)}",
             "transaction.timeout.ms": int(timeout * 1000),
             "message.timeout.ms": int(timeout * 1000),
             "linger.ms": 5,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
 
-from consumer.kafka.cluster import PRODUCERS_ONLY, without
+from consumer.kafka.cluster import NO_GROUP, PRODUCERS_ONLY, without
 from consumer.kafka.errors import (
     CLIENT_ERRORS,
     REFUSED,
@@ -71,7 +71,7 @@ class Reader:
         self._reached = {partition: (begin or {}).get(partition, 0) for partition in partitions}
         asking = {
             **without(config, PRODUCERS_ONLY),
-            "group.id": "optout-reader",  # the client asks for one; it joins none
+            "group.id": NO_GROUP,
             "enable.auto.commit": False,
             "isolation.level": "read_uncommitted",
         }

@@ -13,6 +13,9 @@ import click
 
 from consumer.cli import optout
 from consumer.kafka.topics import load as load_topics
+from consumer.rights.commands import WORDS, in_words
+from consumer.rights.kafka import USERS, Kind, Operation
+from consumer.rights.kafka import rights as kafka_rights
 from consumer.settings import PREFIX, Settings
 
 if TYPE_CHECKING:
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
     from consumer.kafka.topics import TopicSpec
+    from consumer.rights.kafka import KafkaUser
 
 ROOT = Path(__file__).parents[2]
 
@@ -43,9 +47,15 @@ def topics() -> str:
     return _table(head, [_topic(spec) for spec in load_topics(ROOT / "schemas" / "topics.yaml")])
 
 
+def rights() -> str:
+    """Return the table of the users of Kafka, under the default settings, in the order of the class that names them."""
+    head = ("user", "who it is for", "writes", "reads", "commits to the groups", "transactional ids")
+    return _table(head, [_user(user) for user in USERS])
+
+
 REGIONS: dict[str, dict[str, Callable[[], str]]] = {
     "README.md": {"commands": commands, "settings": settings},
-    "docs/CONTRACT.md": {"topics": topics},
+    "docs/CONTRACT.md": {"topics": topics, "rights": rights},
 }
 """The generated regions of each document."""
 
@@ -71,6 +81,18 @@ def _topic(spec: TopicSpec) -> tuple[str, ...]:
     key = f"`{spec.key}`" if ":" in spec.key else spec.key
     producers, consumers = ", ".join(spec.producers), ", ".join(spec.consumers)
     return f"`{spec.name}`", record, key, str(spec.partitions), kept, producers, consumers
+
+
+def _user(user: KafkaUser) -> tuple[str, ...]:
+    given = in_words(kafka_rights(Settings(), user))
+    columns = (
+        (Kind.TOPIC, Operation.WRITE),
+        (Kind.TOPIC, Operation.READ),
+        (Kind.GROUP, Operation.READ),
+        (Kind.TRANSACTIONAL_ID, Operation.WRITE),
+    )
+    names = (given.get(WORDS[column], ()) for column in columns)
+    return f"`{user.name}`", user.purpose, *(", ".join(f"`{name}`" for name in cell) for cell in names)
 
 
 def _variable(name: str, field: FieldInfo) -> str:

@@ -12,7 +12,7 @@ import redis
 
 from consumer.domain.buckets import bucket_of, bucket_prefix, meta_key, outbox_key, passes_key, set_key, state_key
 from consumer.guard import Guard, Unknown, VerdictKind
-from consumer.rights import USERS
+from consumer.rights.redis import USERS
 from tests.parts.system import System, wait_for
 
 if TYPE_CHECKING:

@@ -115,3 +115,10 @@ def test_nothing_is_lost_with_what_is_met_later(system: System) -> None:
     said = faults(system)
     assert "Redis holds the view of another ledger" in said
     assert f"there is no topic {system.topics['reviews']}: run `optout topics create`" in said
+
+
+def test_a_kafka_that_checks_no_rights(system: System) -> None:
+    """Where nobody is refused anything, it is said that everybody may write to the ledger, and nothing is refused."""
+    said = faults(system)
+    assert f"no rule says who may write to {system.topics['ledger']} and {system.topics['skips']}: unless" in said
+    assert "everybody who reaches Kafka may, and so opt anybody in" in said

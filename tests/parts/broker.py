@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,10 +49,17 @@ class Node:
     controller_port: int
 
 
+OtherSettings = Callable[[dict[str, str | int]], dict[str, str | int]]
+"""What brokers are to have besides, or instead: of the settings that they would have."""
+
+
 class Broker:
     """A broker that can be started, stopped, killed and paused; its data stay in its folder."""
 
-    def __init__(self, installation: Installation, folder: Path, node: Node, nodes: "Sequence[Node]") -> None:
+    def __init__(
+        self, installation: Installation, folder: Path, node: Node, nodes: "Sequence[Node]", others: OtherSettings
+    ) -> None:
+        self._others = others
         self.node = node
         self.address = f"{HOST}:{node.port}"
         self._installation = installation
@@ -62,7 +70,9 @@ class Broker:
     def format(self, cluster_id: str) -> None:
         """Make the folder of a new broker."""
         self._folder.mkdir(parents=True)
-        settings = "".join(f"{name}={value}\n" for name, value in self._settings().items())
+        ours = self._settings()
+        ours |= self._others(ours)
+        settings = "".join(f"{name}={value}\n" for name, value in ours.items())
         self._settings_file.write_text(settings, encoding="utf-8")
         self._logging_file.write_text(LOGGING, encoding="utf-8")
         command = self._installation.command(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined] # public all the same
 
-from tests.parts.broker import Broker, Installation, Node
+from tests.parts.broker import Broker, Installation, Node, OtherSettings
 from tests.parts.ports import free_ports
 
 if TYPE_CHECKING:
@@ -66,8 +66,9 @@ class Kafka:
 class KafkaCluster(Kafka):
     """A KRaft cluster of `size` brokers, numbered from 0, whose data are gone when it stops."""
 
-    def __init__(self, installation: Installation, size: int = 3) -> None:
+    def __init__(self, installation: Installation, size: int = 3, others: OtherSettings = lambda _: {}) -> None:
         super().__init__("")
+        self._others = others
         self.size = size
         self._installation = installation
         self._folder: Path | None = None
@@ -158,7 +159,8 @@ class KafkaCluster(Kafka):
         ports = free_ports(2 * self.size)
         nodes = [Node(number + 1, ports[2 * number], ports[2 * number + 1]) for number in range(self.size)]
         self._brokers = [
-            Broker(self._installation, self._folder / f"broker-{node.number}", node, nodes) for node in nodes
+            Broker(self._installation, self._folder / f"broker-{node.number}", node, nodes, self._others)
+            for node in nodes
         ]
         cluster_id = base64.urlsafe_b64encode(b"optout" + os.urandom(10)).decode().rstrip("=")
         with ThreadPoolExecutor(self.size) as pool:
