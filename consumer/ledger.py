@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from consumer.domain.bucket import Entry
 from consumer.domain.buckets import bucket_of, digits_of
-from consumer.domain.event_time import CLOCK_SKEW_MS
+from consumer.domain.event_time import BROKER_SKEW_MS
 from consumer.domain.events import CONFIRMATION_WINDOW_MS, Action, LedgerPosition, PatientKeyword
 from consumer.domain.losses import Loss
 from consumer.wire.codec import Unreadable
@@ -105,11 +105,12 @@ def _forged(record: KeywordRecord, appended: int | None) -> str | None:
     """Return why no classifier that was ever released can have written a record; None where one can.
 
     Never by today's reading of numbers: what an older one wrote stays in force. An opt-out that is dated ahead only
-    suppresses more, and classifiers do write it; an opt-in that is would beat every STOP up to its date.
+    suppresses more, and classifiers do write it; an opt-in that is would beat every STOP up to its date. No classifier
+    dates one later than it read it: an honest one looks so only where the broker's clock lags behind all others.
     """
     if not _NUMBER.fullmatch(record.patient_number):
         return "its number is none"
-    ahead = appended is not None and record.event_time > appended + CLOCK_SKEW_MS
+    ahead = appended is not None and record.event_time > appended + BROKER_SKEW_MS
     if ahead and record.cause.action is Action.OPT_IN:
         return "an opt-in of a later time than it was written at"
     return None

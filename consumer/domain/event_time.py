@@ -16,6 +16,15 @@ IMPLAUSIBLE_AGE_MS = 7 * 24 * 60 * 60 * 1000
 CLOCK_SKEW_MS = 5_000
 """By how much Kafka's clock may run ahead of the classifier's before an opt-in goes to review."""
 
+BROKER_SKEW_MS = 60 * 60 * 1000
+"""By how much a broker's clock may lag behind everybody else's before an opt-in that it appended counts as forged.
+
+A classifier dates no opt-in later than it read it, so only a broker whose clock lags can make an honest one look dated
+ahead, and a bucket that stops because of one stands until somebody looks. NTP keeps a clock within seconds, and its
+daemon gives up at 1,000 s; a machine that was suspended lags by minutes until it is set. An hour is more than that,
+and all that a forged date can gain: it beats a STOP for as long, and no longer.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class EventTime:

@@ -16,7 +16,7 @@ import phonenumbers
 
 from consumer import deployment
 from consumer.domain.buckets import digits_of
-from consumer.domain.event_time import CLOCK_SKEW_MS
+from consumer.domain.event_time import BROKER_SKEW_MS
 from consumer.domain.events import Action, InboundMessage, KeywordRecord
 from consumer.domain.keywords import Keywords
 from consumer.domain.phone import NotANumber, to_e164
@@ -105,7 +105,7 @@ class Origins:
                     if entry.action is Action.OPT_OUT:
                         continue
                     record, appended = ledger.decode(entry.raw), appended_at(message)
-                    latest = record.recorded_at if appended is None else appended + CLOCK_SKEW_MS
+                    latest = record.recorded_at if appended is None else appended + BROKER_SKEW_MS
                     yield OptIn(bucket, entry.offset, record, min(record.recorded_at, latest))
         self._progress(len(self._buckets), len(self._buckets))
 
@@ -165,7 +165,7 @@ class _Inbound:
             low, first = self._begin(partitions[origin.partition])
             if 0 <= origin.offset < low:
                 kept_since = None if first is None else appended_at(first)
-                return kept_since is None or record.event_time <= kept_since + CLOCK_SKEW_MS
+                return kept_since is None or record.event_time <= kept_since + BROKER_SKEW_MS
         firsts = [first for _, first in map(self._begin, partitions) if first is not None]
         return record.event_time < min((first.timestamp()[1] for first in firsts), default=record.event_time + 1)
 

@@ -14,11 +14,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from consumer import deployment
-from consumer.domain.event_time import CLOCK_SKEW_MS
+from consumer.domain.event_time import BROKER_SKEW_MS, CLOCK_SKEW_MS
 from consumer.domain.events import Action, Status
 from consumer.domain.subscription import Decision, decide
 from consumer.domain.words import printable
 from consumer.kafka.committed import Partition
+from consumer.kafka.inbox import appended_at
 from consumer.kafka.reader import OpenTransaction, Reader
 from consumer.ledger import LedgerFault
 from consumer.ops import logs
@@ -180,7 +181,8 @@ class _Fold:
             self._progress(offset)
 
     def _note_date(self, entry: Entry, message: Message) -> None:
-        if entry.action is Action.OPT_IN and entry.event_time > message.timestamp()[1] + CLOCK_SKEW_MS:
+        skew = CLOCK_SKEW_MS if appended_at(message) is None else BROKER_SKEW_MS
+        if entry.action is Action.OPT_IN and entry.event_time > message.timestamp()[1] + skew:
             self.ahead[entry.location_id, entry.digits] = (entry.offset, entry.event_time)
 
     def members(self) -> set[Subscription]:

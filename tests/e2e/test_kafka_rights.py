@@ -59,7 +59,7 @@ REFUSED = {
     KafkaError.GROUP_AUTHORIZATION_FAILED,
     KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
     KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-    KafkaError._NOENT,  # noqa: SLF001 - records of a topic that one may not even see
+    KafkaError._NOENT,  # records of a topic that one may not even see
 }
 WITHIN = 15.0
 SILENT = logging.getLogger("tests.e2e.test_kafka_rights")
