@@ -146,7 +146,7 @@ class Classifier:
             self._log.error("this inbound topic was deleted and made anew: it is read from its beginning", **place)
             return None
         for one in found:
-            if one.note:
+            if self._inbound.names_another(one.note):
                 other = one.note.partition("/")[0]
                 raise LedgerFault(
                     f"{partition.topic} [{partition.number}] was read up to {one.offset} into another ledger "

@@ -17,7 +17,7 @@ from consumer.domain.skips import Skips
 from consumer.guarding import misunderstood, sentinel_url
 from consumer.kafka import sizes, topics, upstream
 from consumer.kafka.cluster import connect, partitions_by_topic
-from consumer.kafka.committed import KeptOffsets, Partition
+from consumer.kafka.committed import KeptOffsets, Partition, names_a_ledger
 from consumer.kafka.errors import KafkaGone
 from consumer.kafka.probe import Probe
 from consumer.ledger import Ledger, LedgerFault
@@ -289,7 +289,7 @@ def _refuse_a_second_ledger(settings: Settings, found: Mapping[str, int]) -> Non
         raise KafkaGone(f"it is not known whether inbound was read into a ledger before: {problem}") from None
     finally:
         reader.close()
-    if any(one is not None and one.note for both in committed.values() for one in both):
+    if any(one is not None and names_a_ledger(one.note) for both in committed.values() for one in both):
         traces.append(f"the group {settings.classifiers} has read inbound into one")
     if traces:
         raise LedgerFault(

@@ -12,6 +12,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from consumer.kafka.committed import names_a_ledger
 from consumer.kafka.errors import KafkaGone
 from consumer.kafka.topics import TopicError
 
@@ -43,6 +44,10 @@ class Inbound:
         """Return what a commit of each topic has to name now. Asks Kafka; raises TopicError."""
         ids = self._ids(self.topics)
         return {name: f"{self.ledger_id}/{ids[name]}" if ids[name] else self.ledger_id for name in self.topics}
+
+    def names_another(self, note: str) -> bool:
+        """Whether a commit with this note stands for another ledger; where ours has no id of Kafka's, any note does."""
+        return bool(note) and not self.is_ours(note) and (names_a_ledger(note) or not names_a_ledger(self.ledger_id))
 
     def is_ours(self, note: str) -> bool:
         """Whether a commit with this note stands for our ledger, from whichever topic."""

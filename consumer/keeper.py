@@ -11,6 +11,8 @@ import math
 import time
 from typing import TYPE_CHECKING, Protocol
 
+from consumer.kafka.committed import names_a_ledger
+
 if TYPE_CHECKING:
     import threading
     from collections.abc import Iterable, Mapping
@@ -82,7 +84,8 @@ class Keeper:
         overwritten = {}
         for partition, (group, copy) in found.items():
             note = notes[partition.topic]
-            theirs = [one.offset for one in (group, copy) if one is not None and not one.note]
+            both = [one for one in (group, copy) if one is not None]
+            theirs = [one.offset for one in both if one.note != note and not names_a_ledger(one.note)]
             if theirs:
                 overwritten[partition] = f"{partition.topic} [{partition.number}] at {theirs[0]}"
             if copy is None or copy.note != note or copy.offset < known[partition]:

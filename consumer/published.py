@@ -82,7 +82,7 @@ class Published:
             lambda: self._group.end(partition, timeout),
             lambda: self._group.ever_held(self._topic, timeout),
         )
-        if not told and kept.group is not None and kept.group.offset:
+        if not told and kept.group is not None and kept.group.offset and not kept.group.note:
             self._log.warning(
                 "an offset in our group is none of ours, for no change was ever told: all of them are told",
                 bucket=partition.number,

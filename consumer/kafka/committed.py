@@ -7,6 +7,7 @@ note is true wherever it stands; one without proves nothing.
 
 from __future__ import annotations
 
+import re
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,9 +20,20 @@ from consumer.kafka.errors import CLIENT_ERRORS, REFUSED, KafkaGone, Triage, or_
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["Committed", "CommittedReader", "Kept", "KeptOffsets", "OffsetsCopy", "Partition", "committed", "copy_of"]
+__all__ = [
+    "Committed",
+    "CommittedReader",
+    "Kept",
+    "KeptOffsets",
+    "OffsetsCopy",
+    "Partition",
+    "committed",
+    "copy_of",
+    "names_a_ledger",
+]
 
 COPY = ".kept"
+_TOPIC_ID = re.compile(r"[A-Za-z0-9_-]{22}")
 
 
 class Partition(NamedTuple):
@@ -56,6 +68,15 @@ class Kept(NamedTuple):
 def copy_of(group: str) -> str:
     """Return the name of the group that holds the copy of what this one has committed."""
     return group + COPY
+
+
+def names_a_ledger(note: str) -> bool:
+    """Whether what was committed with an offset names a ledger, ours or another, as each version of ours does.
+
+    Anything else is metadata of somebody else's program: it stands for nothing, and must not stop us.
+    """
+    parts = note.split("/")
+    return len(parts) <= 2 and all(_TOPIC_ID.fullmatch(part) for part in parts)  # noqa: PLR2004 - ledger/topic
 
 
 class CommittedReader:

@@ -127,21 +127,22 @@ def test_nothing_is_committed_before_it_is_written(
 def test_texts_of_another_ledger_are_not_read_on(system: System) -> None:
     """Where inbound was read into another ledger a classifier ends in words: this one lacks what that one holds."""
     elsewhere = Classifying(system)
-    elsewhere.classifier._inbound.ledger_id = "another"
+    elsewhere.classifier._inbound.ledger_id = another = "AnotherLedgersTopicId0"
     system.write("inbound", (0, text(system, "STOP")))
     until_committed(system, elsewhere)
     elsewhere.die()
     system.write("inbound", (0, text(system, "hello")))
     classifier = Classifying(system)
-    with pytest.raises(LedgerFault, match=r"inbound \[\d\] was read up to \d into another ledger \(id another;"):
+    with pytest.raises(LedgerFault, match=rf"inbound \[\d\] was read up to \d into another ledger \(id {another};"):
         classifier.until(lambda: False)
     assert system.committed("classify", "inbound")[0] == 1
 
 
-def test_offset_that_was_set_by_hand_does_not_count(system: System) -> None:
-    """Where somebody set the group's offset with Kafka's own tools nothing is skipped; the log names ours."""
+@pytest.mark.parametrize("note", ["", "anything/that another program notes"])
+def test_offset_that_was_set_by_hand_does_not_count(system: System, note: str) -> None:
+    """Where somebody set the group's offset with Kafka's own tools, or a program's, nothing is skipped, or stops."""
     system.write("inbound", (0, text(system, "STOP")), (0, text(system, "END")))
-    system.commit("classify", "inbound", {0: 1}, note="")
+    system.commit("classify", "inbound", {0: 1}, note=note)
     classifier = Classifying(system)
     until_committed(system, classifier)
     assert [line["keyword"] for line in lines(system)] == ["STOP", "END"]
