@@ -146,6 +146,7 @@ def test_worker_that_cannot_begin_says_why(system: System) -> None:
     cases = [
         (1, f"Kafka at {NOBODY} cannot be reached", {"OPTOUT_KAFKA_BOOTSTRAP_SERVERS": NOBODY}),
         (1, f"there is no topic {nowhere}: run `optout topics create`", {"OPTOUT_INBOUND_TOPICS": nowhere}),
+        (1, f"there is no topic {nowhere}: run `optout topics create`", {"OPTOUT_SKIP_TOPIC": nowhere}),
         (1, f"the ledger {ledger} has 8 partitions and OPTOUT_BUCKETS is 4", {"OPTOUT_BUCKETS": "4"}),
         (2, "OPTOUT_CONFIRMATIONS is not set", {"OPTOUT_CONFIRMATIONS": "none"}),
     ]
