@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, Producer
 
 from consumer.kafka.producers import NotPublished, PlainOutbox, TransactionalOutbox
 from consumer.ledger import LedgerFault
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 BUCKETS = 2
 HERE, THERE = location_in(0, BUCKETS), location_in(1, BUCKETS)
 PATIENTS = [f"+12025550{number:03d}" for number in range(100, 104)]
+SEND, COMMIT = "send_offsets_to_transaction", "commit_transaction"
 NO_CALLS: Mapping[str, Callable[[], object]] = {}
 
 
@@ -44,6 +46,17 @@ def once(act: Callable[[], object]) -> Callable[[], None]:
     def do() -> None:
         if acts:
             acts.pop()()
+
+    return do
+
+
+def at_call(number: int, act: Callable[[], object]) -> Callable[[], None]:
+    """Do it at that call alone, counted from 1."""
+    calls = itertools.count(1)
+
+    def do() -> None:
+        if next(calls) == number:
+            act()
 
     return do
 
@@ -152,6 +165,33 @@ def test_a_client_that_does_not_come_back_is_replaced(system: System) -> None:
     turn(member, until=lambda: system.metas("applied") == system.ends("ledger"))
     publish(member)
     each_once(system, 4)
+    member.die()
+
+
+def test_a_client_that_was_fenced_in_mid_transaction_is_replaced(system: System) -> None:
+    """A client whose transactional id another one took over fails in whatever call it is in; its heir tells each once.
+
+    Out of `flush` comes a SystemError where more than one broker refuses it: the client writes its lines into our log
+    behind the fatal error. Hence so many partitions.
+    """
+    system.make_topics(confirmations=6)
+    outbox = Interrupted(system.client(), timeout=4.0)
+    member = owner(system, outbox=outbox, confirms=True)
+
+    def take_over() -> None:
+        assert outbox._producer is not None
+        outbox._producer.flush(4.0)
+        Producer(outbox._config).init_transactions(10)
+
+    patients = [f"+1202555{number:04d}" for number in range(100, 140)]
+    moments = ({"produce": at_call(41, take_over)}, {SEND: at_call(1, take_over)}, {COMMIT: at_call(1, take_over)})
+    for number, before in enumerate(moments, 1):
+        outbox.before = before
+        system.append(*((HERE, patient, ("STOP", "START")[number % 2 - 1]) for patient in patients))
+        turn(member, until=lambda: system.metas("applied") == system.ends("ledger"))
+        assert not member.publish()
+        publish(member)
+        each_once(system, number * len(patients))
     member.die()
 
 
