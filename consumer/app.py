@@ -22,6 +22,7 @@ from consumer.domain.events import (
 )
 from consumer.domain.keywords import Keywords
 from consumer.domain.skips import Skips
+from consumer.facts import facts
 from consumer.holding import HeldBack
 from consumer.inbound import Inbound, unnamed
 from consumer.intake import Intake, Topics
@@ -47,6 +48,7 @@ from consumer.strangers import Strangers, client_id
 from consumer.suppression.scripts import ViewRefused, ViewUnavailable
 from consumer.suppression.view import View
 from consumer.voucher import Voucher
+from consumer.watch import Watch
 from consumer.wire.errors import SchemaSourceUnavailable
 
 if TYPE_CHECKING:
@@ -148,7 +150,6 @@ def _run(
 ) -> int:
     admin = deployment.admin_client(settings)
     deployment.check_topics(settings, admin)
-    _look_at_inbound(settings, admin, ops.metrics)
     decoding, lookups = deployment.codec_of_a_loop(settings)
     source = deployment.open_ledger(settings, admin, decoding)
     parts: dict[str, worker.Part] = {}
@@ -159,22 +160,18 @@ def _run(
         wire = Wire(*deployment.codec_of_a_loop(settings))
         _look_for(wire.codec, CLASSIFIED)
         parts["classify"] = _classify(settings, admin, wire, source, ops)
+    _watch(settings, admin, only, ops.metrics)
     return worker.run(parts, shutdown_seconds=settings.shutdown_seconds, log=logs.logger("worker"))
 
 
-def _look_at_inbound(settings: Settings, admin: AdminClient, metrics: Metrics) -> None:
-    """Cry out where texts can be lost before they are read: no reason not to read them (`kafka/upstream.py`)."""
+def _watch(settings: Settings, admin: AdminClient, only: Literal["classify", "apply"] | None, metrics: Metrics) -> None:
+    """Have all that can change while a worker runs looked at, now and each minute."""
     if settings.ledger_id:  # of a broker that knows no settings of topics
         return
-    log = logs.logger("worker")
-    try:
-        faults = deployment.inbound_faults(settings, admin)
-    except topics.TopicError as problem:  # upstream's topic: that we may ask is not said
-        log.warning("whether inbound keeps texts until they are read is not known", reason=str(problem))
-        return
-    metrics.inbound_unsafe.set(len(faults))
-    for fault in faults:
-        log.error("texts can be lost before anybody has read them", reason=fault)
+    looked_at = facts(settings, admin)
+    if only == "classify":  # it has no Redis
+        del looked_at["redis"]
+    Watch(looked_at, (*deployment.FAULTS, ConfigurationError), metrics, logs.logger("watch")).start()
 
 
 def _consumer_config(settings: Settings, group: str) -> dict[str, Any]:

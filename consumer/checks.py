@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from contextlib import closing, suppress
-from typing import TYPE_CHECKING, Any
-
-import redis
+from contextlib import closing
+from typing import TYPE_CHECKING
 
 from consumer import deployment
 from consumer.domain.events import ConfirmationRequested, KeywordRecord, ReviewRequested, SubscriptionChanged
-from consumer.kafka import topics
+from consumer.facts import clock_faults, kept_faults, missing_topics, redis_faults
 from consumer.kafka.cluster import partitions_by_topic
 from consumer.kafka.committed import KeptOffsets, Partition
 from consumer.kafka.errors import KafkaGone
 from consumer.kafka.offsets import Offsets, OffsetsUnavailable
 from consumer.kafka.reader import OpenTransaction
 from consumer.ledger import LedgerFault, check_ledger
-from consumer.nodes import WrongMode
 from consumer.open_transactions import open_for_long
 from consumer.ops import logs
 from consumer.published import Published
 from consumer.settings import ConfigurationError, load
 from consumer.size_checks import size_faults
-from consumer.suppression.scripts import ViewAway, ViewRefused, unavailable
+from consumer.suppression.scripts import ViewAway
 from consumer.suppression.view import View
 
 if TYPE_CHECKING:
@@ -33,8 +30,6 @@ if TYPE_CHECKING:
     from consumer.settings import Settings
     from consumer.suppression.answers import Meta
 
-OLDEST_REDIS = 7
-
 
 def check_config() -> list[str]:
     """Return a sentence for everything that is wrong; an empty list where all is well."""
@@ -43,7 +38,7 @@ def check_config() -> list[str]:
     except ConfigurationError as wrong:
         return list(wrong.faults)
     faults = _missing(settings)
-    for check in (_redis_faults, _kafka_faults):
+    for check in (redis_faults, _kafka_faults):
         faults += [fault for fault in _said(check(settings)) if fault not in faults]
     return faults
 
@@ -68,117 +63,18 @@ def _missing(settings: Settings) -> list[str]:
     return faults
 
 
-def _redis_faults(settings: Settings) -> Iterator[str]:
-    cluster = settings.redis_mode == "cluster"
-    try:
-        servers = deployment.redis_nodes(settings).all()
-    except WrongMode as problem:
-        yield str(problem)
-        return
-    except (redis.RedisError, OSError) as problem:
-        sentinel = settings.redis_mode == "sentinel"
-        yield _unnamed(settings, problem) if sentinel else _unreachable("Redis", problem)
-        return
-    for server in servers:
-        name = f"Redis {server.name}" if cluster else "Redis"
-        try:
-            yield from _server_faults(name, server.client.info(), settings)
-            if cluster:
-                yield from _cluster_faults(name, server.client)
-        except (redis.RedisError, OSError) as problem:
-            yield _unreachable(name, problem)
-
-
-def _unreachable(name: str, problem: Exception) -> str:
-    said = unavailable(problem)
-    if isinstance(said, ViewRefused):
-        return str(said).replace("Redis", name, 1)
-    return f"{name} cannot be reached ({said}): is it running, and is OPTOUT_REDIS_URL right?"
-
-
-def _unnamed(settings: Settings, problem: Exception) -> str:
-    said = unavailable(problem)
-    if isinstance(said, ViewRefused):
-        return "the Sentinels refuse our user or password: see OPTOUT_REDIS_SENTINEL_URL"
-    return (
-        f"no Sentinel names a primary of {settings.redis_service} ({said}): do they run, and it, and is "
-        "OPTOUT_REDIS_URL right?"
-    )
-
-
-def _server_faults(name: str, info: Mapping[str, Any], settings: Settings) -> list[str]:
-    if info.get("cluster_enabled") and settings.redis_mode != "cluster":
-        return ["this Redis is a node of a cluster: set OPTOUT_REDIS_MODE to cluster"]
-    if "sentinel" in (info.get("redis_mode"), info.get("server_mode")):
-        return ["OPTOUT_REDIS_URL names a Sentinel: set OPTOUT_REDIS_MODE to sentinel"]
-    faults = []
-    version = str(info["redis_version"])
-    if int(version.split(".", maxsplit=1)[0]) < OLDEST_REDIS:
-        faults.append(f"{name} is of version {version}: {OLDEST_REDIS}.0 is the oldest that works")
-    if info["maxmemory_policy"] != "noeviction":
-        faults.append(
-            f"{name} has maxmemory-policy {info['maxmemory_policy']}: set noeviction, an evicted set reads as allowed"
-        )
-    if not info["aof_enabled"]:
-        faults.append(
-            f"{name} keeps no append-only file: set appendonly yes, or each restart answers UNKNOWN for a replay"
-        )
-    if info["role"] != "master":
-        faults.append(f"{name} is a read-only replica: OPTOUT_REDIS_URL must name the primary")
-    return faults
-
-
-def _cluster_faults(name: str, client: redis.Redis) -> list[str]:
-    with suppress(redis.ResponseError):  # not everywhere may a client read the configuration
-        if client.config_get("cluster-require-full-coverage").get("cluster-require-full-coverage") == "yes":
-            return [f"{name} has cluster-require-full-coverage yes: set no, or a lost shard takes all others with it"]
-    return []
-
-
 def _kafka_faults(settings: Settings) -> Iterator[str]:
     admin = deployment.admin_client(settings)
     known = partitions_by_topic(admin)
-    specs = deployment.topic_specs(settings)
-    yield from (
-        f"there is no topic {spec.name}: run `optout topics create`" for spec in specs if spec.name not in known
-    )
+    yield from missing_topics(settings, known)
     if settings.ledger_id is None:  # else it is a broker that knows no settings of topics, for trying out
-        yield from _said(_clock_faults(settings, admin, known))
+        yield from _said(clock_faults(settings, admin, known))
         yield from _said(deployment.inbound_faults(settings, admin))
         yield from _said(size_faults(settings, admin, known))
         yield from _said(_transaction_faults(settings, admin, known))
-        yield from _said(_kept_faults(settings, admin, known))
+        yield from _said(kept_faults(settings, admin, known))
     if settings.keyword_ledger_topic in known:
         yield from _said(_ledger_faults(settings, admin))
-
-
-_CLOCKS = {
-    "inbound": "set LogAppendTime, or a wrong clock decides whether a STOP or a START came last",
-    "opt_out_requested": "set LogAppendTime, or a wrong clock decides whether a STOP or a START came last",
-    "keyword_ledger": "set LogAppendTime, or a START that somebody writes there and dates ahead beats every later STOP",
-}
-"""What is wrong with writers' clocks, by the role of the topic that keeps them."""
-
-
-def _clock_faults(settings: Settings, admin: AdminClient, known: Mapping[str, int]) -> Iterator[str]:
-    for spec in deployment.topic_specs(settings):
-        if spec.name in known and spec.role in _CLOCKS:
-            kind = topics.topic_configs(admin, spec.name).get("message.timestamp.type")
-            if kind != "LogAppendTime":
-                yield f"{spec.name} has message.timestamp.type={kind}: {_CLOCKS[spec.role]}"
-
-
-def _kept_faults(settings: Settings, admin: AdminClient, known: Mapping[str, int]) -> Iterator[str]:
-    """Give a sentence for each setting by which the topic of skips could lose one."""
-    if settings.skip_topic not in known:
-        return
-    configs = topics.topic_configs(admin, settings.skip_topic)
-    for key, value in {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}.items():
-        if configs.get(key) != value:
-            yield (
-                f"{settings.skip_topic} has {key}={configs.get(key, '')}: set {value}, or what was skipped stops its "
-                "bucket again after a loss of Redis"
-            )
 
 
 def _ledger_faults(settings: Settings, admin: AdminClient) -> Iterator[str]:

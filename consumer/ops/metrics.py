@@ -154,9 +154,11 @@ class Metrics:
             "Settings of the ledger that allow that records are lost.",
             registry=self.registry,
         )
-        self.inbound_unsafe = Gauge(
-            "optout_inbound_unsafe_settings",
-            "Settings of inbound topics that allow that texts are lost unread, as they were at the start.",
+        self.faults = Gauge(
+            "optout_standing_faults",
+            "What is wrong with topics and with Redis, looked at each minute: missing topics, inbound, clocks, skips, "
+            "sizes, redis.",
+            ["about"],
             registry=self.registry,
         )
         self._open_transactions = Gauge(

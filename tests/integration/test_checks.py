@@ -13,6 +13,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined] # public all t
     ResourceType,
 )
 
+from consumer.watch import CRIES
 from tests.integration.test_verify import system
 from tests.parts.system import wait_for
 
@@ -91,11 +92,12 @@ def test_inbound_that_can_lose_texts_is_named(system: System) -> None:
     wait_for("named", lambda: all(one in faults(system) for one in named))
     worker = system.start_worker()
     wait_for("read", lambda: system.committed("classify", "inbound") == system.ends("inbound"))
-    cried = [
-        line["reason"] for line in worker.log() if line["event"] == "texts can be lost before anybody has read them"
-    ]
-    assert len(cried) == len(named)
-    assert all(any(one in reason for reason in cried) for one in named)
+
+    def cried() -> list[str]:
+        return [line["reason"] for line in worker.log() if line["event"] == CRIES["inbound"]]
+
+    wait_for("cried", lambda: len(cried()) == len(named))
+    assert all(any(one in reason for reason in cried()) for one in named)
 
 
 def test_a_user_that_workers_cannot_work_with_is_named(system: System) -> None:
