@@ -318,7 +318,11 @@ def _apply(  # noqa: PLR0917 - what the root has at hand
         voucher = Voucher(
             view=view,
             inbox=inbox,
-            offsets=Offsets(admin, KeptOffsets(deployment.asking_config(settings), settings.classifiers)),
+            offsets=Offsets(
+                admin,
+                KeptOffsets(deployment.asking_config(settings), settings.classifiers),
+                describes=settings.ledger_id is None,
+            ),
             ledger=source,
             inbound=_inbound(settings, admin, source),
             published=publisher.published,

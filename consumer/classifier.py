@@ -112,13 +112,11 @@ class Classifier:
 
     def assigned(self, partitions: Sequence[Partition]) -> Mapping[Partition, int]:
         """Begin at the greatest offset with our note; at the first one where there is none."""
-        assert self._inbox is not None
-        starts = {}
         self._watch.identify()
         try:
-            for partition, kept in self._kept.both(partitions, 10.0).items():
-                start = self._ours(partition, kept)
-                starts[partition] = self._inbox.first_offset(partition, 10.0) if start is None else start
+            found = {p: self._ours(p, kept) for p, kept in self._kept.both(partitions, 10.0).items()}
+            starts = {partition: start for partition, start in found.items() if start is not None}
+            starts |= self._kept.firsts([partition for partition in found if partition not in starts], 10.0)
         except TimeoutError as problem:
             raise KafkaGone(f"the offsets to begin at cannot be read: {problem}") from None
         self._positions.update(starts)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from consumer.kafka.offsets import OffsetsUnavailable
 from consumer.ops.complaints import Complaints
 
 if TYPE_CHECKING:
@@ -38,13 +37,11 @@ class OpenTransactions:
     def __init__(
         self,
         sentence: str,
-        offsets: Offsets,
         metrics: Metrics,
         log: FilteringBoundLogger,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._sentence = sentence
-        self._offsets = offsets
         self._metrics = metrics
         self._log = log
         self._complaints = Complaints(log)
@@ -52,18 +49,22 @@ class OpenTransactions:
         self._open: dict[Partition, tuple[int, float]] = {}
         self._named: set[Partition] = set()
 
-    def look(self, read: Mapping[Partition, int | None], ends: Mapping[Partition, int]) -> frozenset[Partition]:
-        """Return the partitions that are read as far as a transaction lets anybody. Asks Kafka where one is behind.
+    def look(
+        self,
+        read: Mapping[Partition, int | None],
+        ends: Mapping[Partition, int],
+        stable: Mapping[Partition, int] | None,
+    ) -> frozenset[Partition]:
+        """Return the partitions that are read as far as a transaction lets anybody.
 
-        `read` is how far each is read, and was asked before `ends`, their high watermarks.
+        `read` is how far each is read, and was asked before `ends`, their high watermarks, and before `stable`, up to
+        where each can be read; None where Kafka did not say. Records that come in between these two look for one pass
+        like a transaction.
         """
-        behind = [partition for partition, end in ends.items() if -1 < _number(read.get(partition)) < end]
-        try:
-            stable = self._offsets.stable_ends(behind)
-        except OffsetsUnavailable:
-            return frozenset(self._open)  # only a name for what is behind is at stake: asked again with the next pass
+        if stable is None:
+            return frozenset(self._open)
         now = self._clock()
-        held = {p: at for p, at in stable.items() if at < ends[p] and at <= _number(read.get(p))}
+        held = {p: at for p, at in stable.items() if p in ends and at <= _number(read.get(p)) < ends[p]}
         # The same offset as before is the same transaction; the next one begins further on.
         last = self._open
         self._open = {p: last[p] if p in last and last[p][0] == at else (at, now) for p, at in held.items()}

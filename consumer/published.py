@@ -7,6 +7,7 @@ asked first, and waited for while a transaction holds an offset of it: with the 
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from consumer.domain.losses import Loss
@@ -14,7 +15,7 @@ from consumer.kafka.committed import CommittedReader, Kept, KeptOffsets, Offsets
 from consumer.ledger import SET, LedgerFault, check_told
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from structlog.typing import FilteringBoundLogger
 
@@ -44,19 +45,10 @@ class Published:
     ) -> tuple[dict[Partition, Told], dict[Partition, TimeoutError]]:
         """Return how far changes of these partitions were told, and of which nobody could say it, and why.
 
-        `remembered` is what the meta of each bucket says. Partitions are asked one by one, until `timeout` is over: a
-        pending transaction is to hold up its own alone. Raises LedgerFault where nobody can know.
+        `remembered` is what the meta of each bucket says, and `timeout` for how long one answer is waited for. Raises
+        LedgerFault where nobody can know.
         """
-        began = time.monotonic()
-        copies: dict[Partition, Committed | None] = {}
-        unknown: dict[Partition, TimeoutError] = {}
-        for partition in remembered:
-            if time.monotonic() - began > timeout:
-                break
-            try:
-                copies[partition] = self._copy.committed(partition, timeout)
-            except TimeoutError as problem:
-                unknown[partition] = problem
+        copies, unknown = self._in_copy(list(remembered), timeout)
         told: dict[Partition, Told] = {}
         try:
             kept = self._at_once.both(list(copies), timeout)
@@ -70,6 +62,28 @@ class Published:
             except TimeoutError as problem:
                 unknown[partition] = problem
         return told, unknown
+
+    def _in_copy(
+        self, partitions: Sequence[Partition], timeout: float
+    ) -> tuple[dict[Partition, Committed | None], dict[Partition, TimeoutError]]:
+        """Return what the copy holds of each partition, and of which it does not say, and why.
+
+        A pending transaction delays all that are asked together. Where one is, each is asked alone, until `timeout` is
+        over: it is to hold up its own.
+        """
+        found: dict[Partition, Committed | None] = {}
+        unknown: dict[Partition, TimeoutError] = {}
+        with suppress(TimeoutError):
+            return self._copy.all_committed(partitions, timeout), unknown
+        began = time.monotonic()
+        for partition in partitions:
+            if time.monotonic() - began > timeout:
+                break
+            try:
+                found[partition] = self._copy.committed(partition, timeout)
+            except TimeoutError as problem:
+                unknown[partition] = problem
+        return found, unknown
 
     def _told(self, partition: Partition, kept: Kept, remembered: int, timeout: float) -> Told:
         if kept.copy is None or kept.copy.note != self.note:  # the group alone says it: so it is waited for, too

@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 PART = "publish"
 MOST_CHANGES = 2000
 """Changes in one transaction, over all buckets."""
-LEARN_SECONDS = 1.0
-"""For how long one pass asks for committed offsets."""
+LEARN_SECONDS = 3.0
+"""For how long an answer about committed offsets is waited for: Kafka may be a second away."""
 OFFSETS_EVERY = 30.0
 """Seconds after which every bucket is looked at: positions that brought no change are committed for what a lag shows,
 and a notice that was lost is made good."""
@@ -52,6 +52,8 @@ WRITE_EVERY = 3600.0
 """Seconds after which it is written again even if it stands there: offsets that nobody writes expire."""
 ASK_AGAIN = 0.5
 """Seconds before Kafka or Redis is asked again after it could not answer."""
+UNKNOWN_AGAIN = 2.0
+"""Seconds before it is asked again how far a bucket was told of which Kafka could not say it."""
 
 Render = Callable[[Partition, Waiting], Sequence[Outgoing]]
 """Makes the records that tell one change."""
@@ -200,7 +202,7 @@ class Publisher:
         for partition, problem in unknown.items():
             bucket = partition.number
             self._complaints.say("published offsets are not known yet", bucket=bucket, reason=str(problem))
-            self._ask_at[bucket] = time.monotonic() + 2 * LEARN_SECONDS
+            self._ask_at[bucket] = time.monotonic() + UNKNOWN_AGAIN
         learned = {partition.number: found.offset for partition, found in told.items()}
         self._known.update(learned)
         self._unwritten |= {partition.number for partition, found in told.items() if not found.stands}

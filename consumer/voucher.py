@@ -1,8 +1,11 @@
 """Vouches for the buckets that are ours: writes into each that it holds everything that inbound held at some time.
 
 Only what is vouched for is answered from. The order of the steps is the protocol: the server's identity and the
-buckets' epochs; then the time, from inbound's committed offsets; then the ledger's ends; then the script that checks
-that the identity still holds and that the bucket has reached its end. A thread beside the applier.
+buckets' epochs; then inbound's committed offsets, which tell the time; then the ledger's ends; then the script that
+checks that the identity still holds and that the bucket has reached its end. A thread beside the applier.
+
+Each second a pass begins, also while earlier ones still wait for Kafka: where it is far away answers would be older by
+as long as it takes. They are finished in the order in which they began.
 """
 
 from __future__ import annotations
@@ -10,32 +13,38 @@ from __future__ import annotations
 import math
 import threading
 import time
-from typing import TYPE_CHECKING
+from collections import deque
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
-from consumer.domain.freshness import Bounds, Freshness
-from consumer.domain.losses import SENTENCES, Loss
-from consumer.kafka.inbox import Partition
+from consumer.domain.freshness import Freshness
+from consumer.domain.losses import Loss
 from consumer.kafka.offsets import OffsetsUnavailable
-from consumer.kafka.topics import TopicError
 from consumer.ledger import LedgerFault, check_ledger
+from consumer.ledger_watch import LedgerWatch
 from consumer.open_transactions import INBOUND, LEDGER, OpenTransactions
 from consumer.ops.complaints import Complaints
 from consumer.ops.losses import Fall
+from consumer.questions import Questions
 from consumer.suppression.answers import Status
 from consumer.suppression.scripts import ViewUnavailable
+from consumer.together import beside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from concurrent.futures import Future
 
     from structlog.typing import FilteringBoundLogger
 
     from consumer.inbound import Inbound
-    from consumer.kafka.inbox import Inbox
+    from consumer.kafka.inbox import Inbox, Partition
     from consumer.kafka.offsets import Offsets
     from consumer.ledger import Ledger
     from consumer.ops.health import Health
     from consumer.ops.losses import Losses
     from consumer.ops.metrics import Metrics
+    from consumer.questions import Answers
     from consumer.suppression.answers import Audit, Meta, Server
     from consumer.suppression.view import View
 
@@ -50,11 +59,39 @@ a second apart, they were most of the two to three seconds that a restart of Red
 """
 AUDIT_EVERY = 60.0
 """Seconds after which a bucket's content is counted again; it is counted at once under a new identity."""
-IDENTIFY_EVERY = 30.0
-"""Seconds after which Kafka is asked again whether the ledger is the topic that it was, and safe."""
+MOST_PASSES = 6
+"""Passes that wait for Kafka at the same time."""
+MOST_BEHIND = 8
+"""Passes that wait for buckets to reach the ledger's end as it was then."""
+LOOK_EVERY = 0.1
+"""Seconds after which it is looked whether they have."""
+BEHIND_SECONDS = 3.0
+"""For how long after it was vouched for a bucket that has not reached its end again is no trouble yet."""
 NOT_JOINED = "its group has not let it in, or it lost its place there"
 LATE_MS = 30_000
 """How old the time that is vouched for may be before a line in the log names what holds it back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """What a pass read before Kafka was asked."""
+
+    buckets: Sequence[int]
+    servers: Mapping[int, Server]
+    told: Mapping[int, int]
+    whole: Mapping[int, Meta]
+    """The buckets whose content was counted, and what their meta said."""
+    answered: threading.Event
+    """Set when Kafka has said what is committed of inbound."""
+
+
+class Claim(NamedTuple):
+    """What a pass found out about buckets of one server: it may be written once they reach these ends."""
+
+    server: Server
+    fresh: int
+    ends: Mapping[int, tuple[str, int]]
+    """The epoch and the ledger end of each."""
 
 
 class Voucher:
@@ -78,16 +115,11 @@ class Voucher:
     ) -> None:
         self._view = view
         self._inbox = inbox
-        self._offsets = offsets
-        self._ledger = ledger
-        self._topic_id = topic_id
-        self._unsafe = unsafe
-        self._found_unsafe: frozenset[str] = frozenset()
         self._metrics = metrics
         self._health = health
         self._losses = losses
-        self._topic_checked = -math.inf
-        self._inbound = inbound
+        self._questions = Questions(offsets, inbound, ledger.topic, view.servers)
+        self._watch = LedgerWatch(ledger, topic_id, unsafe, metrics=metrics, losses=losses, log=log)
         self._published = published
         self._doubted: set[int] = set()
         self._lock = threading.Lock()
@@ -96,15 +128,20 @@ class Voucher:
         self._serving: dict[int, tuple[str, str]] = {}
         self._audited: dict[int, tuple[str, float]] = {}
         self._complaints = Complaints(log)
-        self._open_on_inbound = OpenTransactions(INBOUND, offsets, metrics, log)
-        self._open_on_ledger = OpenTransactions(LEDGER, offsets, metrics, log)
+        self._open_on_inbound = OpenTransactions(INBOUND, metrics, log)
+        self._open_on_ledger = OpenTransactions(LEDGER, metrics, log)
         self._whole = False
+        self._vouched_at: dict[int, float] = {}
+        self._passes: deque[tuple[Pass, Future[Answers]]] = deque()
+        self._behind: deque[Claim] = deque(maxlen=MOST_BEHIND)
         self._changed_at = time.monotonic()
+        self._begun_at = -math.inf
         self._wake = threading.Event()
 
     def wake(self) -> None:
         """Ask for a pass now: something changed. May be called by any thread."""
         self._changed_at = time.monotonic()
+        self._begun_at = -math.inf
         self._wake.set()
 
     def take_doubts(self) -> set[int]:
@@ -119,7 +156,7 @@ class Voucher:
         while not stop.is_set():
             self._health.beat(PART)
             try:
-                self.vouch()
+                self._go_on()
             except ViewUnavailable as problem:
                 self._pause("redis", f"not vouching: Redis cannot answer: {problem}")
                 self._away(problem, [partition.number for partition in self._inbox.owned])
@@ -129,40 +166,106 @@ class Voucher:
             except LedgerFault as fault:
                 self._losses.ledger(fault.loss)
                 raise
-            else:
-                self._health.clear(PART, "redis", "kafka")
-            self._wake.wait(self._until_next())
+            self._wake.wait(self._pause_seconds())
             self._wake.clear()
 
     def _until_next(self) -> float:
+        """Return in how many seconds the next pass is due."""
         hurried = not self._whole and time.monotonic() - self._changed_at < SOON_FOR
-        return min(SOON, VOUCH_EVERY) if hurried else VOUCH_EVERY
+        every = min(SOON, VOUCH_EVERY) if hurried else VOUCH_EVERY
+        return max(0.0, self._begun_at + every - time.monotonic())
+
+    def _has_answered(self) -> bool:
+        """Whether Kafka can be asked for the committed offsets: its client sends one such question after the other."""
+        return len(self._passes) < MOST_PASSES and (not self._passes or self._passes[-1][0].answered.is_set())
+
+    def _pause_seconds(self) -> float:
+        """Return for how long nothing is to be done unless Kafka answers, or somebody wakes us."""
+        if self._behind:
+            return LOOK_EVERY
+        if not self._has_answered():
+            return VOUCH_EVERY
+        return self._until_next()
+
+    def _go_on(self) -> None:
+        """Begin a pass if one is due, and finish those that Kafka has answered."""
+        if self._until_next() == 0 and self._has_answered():
+            self._begun_at = time.monotonic()
+            if begun := self._begin():
+                answers = beside(partial(self._ask, begun))
+                answers.add_done_callback(lambda _: self._wake.set())
+                self._passes.append((begun, answers))
+        while self._passes and self._passes[0][1].done():
+            begun, answers = self._passes.popleft()
+            self._finish(begun, answers.result())
+            self._health.clear(PART, "redis", "kafka")
+        self._catch_up()
 
     def vouch(self) -> dict[int, Status]:
         """Make one pass over the buckets that are ours, and return what became of each that was tried."""
+        begun = self._begin()
+        return self._finish(begun, self._ask(begun)) if begun else {}
+
+    def _begin(self) -> Pass | None:
+        """Read what a pass must know before Kafka is asked; None where no bucket is ours."""
         self._health.tell(PART, "group", None if self._inbox.joined else NOT_JOINED)
         buckets = sorted(partition.number for partition in self._inbox.owned)
         if not buckets:
             self._show_none()
-            return {}
+            return None
         servers = self._view.servers(buckets)
         self._note(buckets, servers)
         metas = self._view.metas(list(servers))
         self._metrics.show_waiting(meta.waiting for meta in metas.values() if meta)
         told = {bucket: self._published(bucket) for bucket in buckets}
         whole = self._audit({bucket: meta for bucket, meta in metas.items() if meta}, servers)
-        times = self._times(servers.values())
-        ends = self._ends(whole, told)
+        return Pass(buckets, servers, told, whole, threading.Event())
+
+    def _ask(self, begun: Pass) -> Answers:
+        def answered() -> None:
+            begun.answered.set()
+            self._wake.set()
+
+        return self._questions.ask([*begun.servers], [*begun.whole], answered, self._watch.look)
+
+    def _finish(self, begun: Pass, answers: Answers) -> dict[int, Status]:
+        """Vouch for what has reached its end, and remember what has not."""
+        whole, servers = begun.whole, begun.servers
+        times = self._times(set(servers.values()), answers)
+        ends = self._ends(begun, answers)
         self._metrics.left.set(sum(max(0, end - whole[bucket].applied) for bucket, end in ends.items()))
         statuses: dict[int, Status] = {}
         for server, fresh in times.items():
             theirs = {b: (whole[b].epoch, end) for b, end in ends.items() if servers[b] == server}
-            statuses |= self._vouch(server, fresh, theirs)
-        self._losses.vouched({b: ends[b] for b, status in statuses.items() if status is Status.OK})
+            found = self._vouch(server, fresh, theirs)
+            statuses |= found
+            if behind := {b: theirs[b] for b, status in found.items() if status is Status.BEHIND}:
+                self._behind.append(Claim(server, fresh, behind))
         if times:
-            self._metrics.show_fresh(max(server.time - fresh for server, fresh in times.items()) / 1000)
-        self._report(statuses, [bucket for bucket in buckets if bucket not in statuses])
+            self._metrics.show_fresh(max(answers.clocks[s.identity] - fresh for s, fresh in times.items()) / 1000)
+        self._report(statuses, [bucket for bucket in begun.buckets if bucket not in statuses])
         return statuses
+
+    def _catch_up(self) -> None:
+        """Vouch for the buckets that have come meanwhile to the end that they had not reached in an earlier pass.
+
+        Under steady traffic the ledger's end is always a little ahead: the next pass meets them behind it again.
+        """
+        waiting = {bucket for claim in self._behind for bucket in claim.ends}
+        metas = self._view.metas(sorted(waiting)) if waiting else {}
+        left = []
+        for claim in self._behind:
+            reached = {
+                bucket: (epoch, end)
+                for bucket, (epoch, end) in claim.ends.items()
+                if (meta := metas.get(bucket)) and meta.epoch == epoch and meta.applied >= end
+            }
+            if reached:
+                self._vouch(claim.server, claim.fresh, reached)
+            if still := {bucket: end for bucket, end in claim.ends.items() if bucket not in reached}:
+                left.append(claim._replace(ends=still))
+        self._behind.clear()
+        self._behind.extend(left)
 
     def _note(self, owned: Iterable[int], servers: Mapping[int, Server]) -> None:
         """Forget, where a bucket is served by another server, what was counted and sampled under the last one.
@@ -182,10 +285,14 @@ class Voucher:
 
     def _vouch(self, server: Server, fresh: int, ends: Mapping[int, tuple[str, int]]) -> dict[int, Status]:
         try:
-            return self._view.vouch(server, fresh, ends)
+            statuses = self._view.vouch(server, fresh, ends)
         except ViewUnavailable as problem:  # this server went away meanwhile; others may be there
             self._away(problem, ends)
             return {}
+        vouched = {bucket: end for bucket, (_, end) in ends.items() if statuses.get(bucket) is Status.OK}
+        self._vouched_at |= dict.fromkeys(vouched, time.monotonic())
+        self._losses.vouched(vouched)
+        return statuses
 
     def _away(self, problem: ViewUnavailable, buckets: Iterable[int]) -> None:
         self._complaints.say("not vouching: Redis cannot answer", reason=str(problem))
@@ -233,84 +340,44 @@ class Voucher:
             records_expected=audit.states_expected,
         )
 
-    def _times(self, servers: Iterable[Server]) -> dict[Server, int]:
+    def _times(self, servers: Iterable[Server], answers: Answers) -> dict[Server, int]:
         """Return the time up to which everything inbound held is in the ledger, by the clock of each server."""
-        partitions = self._offsets.partitions(self._inbound.topics)
-        # Asked behind the servers' clocks: what a topic holds that is made anew after this is of a later time.
-        committed = self._offsets.classified(partitions, self._notes())
-        starts, ends = self._offsets.starts(partitions), self._offsets.ends(partitions)
-        bounds = {partition: Bounds(starts[partition], ends[partition]) for partition in partitions}
-        in_transaction = self._open_on_inbound.look(committed, ends)
+        committed, bounds = answers.committed, answers.inbound
+        ends = {partition: bound.end for partition, bound in bounds.items()}
+        in_transaction = self._open_on_inbound.look(committed, ends, answers.stable)
         times = {}
-        for server in set(servers):
-            freshness = self._freshness[server.identity]
-            fresh = freshness.reached(server.time, committed, bounds)
+        for server in servers:
+            now, freshness = answers.clocks.get(server.identity), self._freshness.get(server.identity)
+            if now is None or freshness is None:
+                continue  # another one serves by now
+            fresh = freshness.reached(now, committed, bounds)
             if fresh is not None:
                 times[server] = fresh
             unread = freshness.holding - in_transaction
-            if unread and (fresh is None or server.time - fresh > LATE_MS):
+            if unread and (fresh is None or now - fresh > LATE_MS):
                 held_by = [f"{topic} [{number}]" for topic, number in sorted(unread)[:5]]
                 self._complaints.say(
                     "freshness is held back by inbound that is not in the ledger yet", partitions=held_by
                 )
         return times
 
-    def _notes(self) -> Mapping[str, str]:
-        try:
-            return self._inbound.notes()
-        except TopicError as problem:
-            raise OffsetsUnavailable(str(problem)) from None
-
-    def _ends(self, metas: Mapping[int, Meta], published: Mapping[int, int]) -> dict[int, int]:
-        """Return the ledger's end of each bucket, after checking that the ledger is what it was (L1)."""
-        self._check_topic_id()
-        partitions = [Partition(self._ledger.topic, bucket) for bucket in metas]
-        starts, ends = self._offsets.starts(partitions), self._offsets.ends(partitions)
-        for partition in partitions:
+    def _ends(self, begun: Pass, answers: Answers) -> dict[int, int]:
+        """Return the ledger's end of each bucket, after checking that the ledger holds what it held (L1)."""
+        for partition, (start, end) in answers.ledger.items():
             bucket = partition.number
-            check_ledger(partition, starts[partition], ends[partition], max(metas[bucket].applied, published[bucket]))
-        self._open_on_ledger.look({partition: metas[partition.number].applied for partition in partitions}, ends)
+            check_ledger(partition, start, end, max(begun.whole[bucket].applied, begun.told[bucket]))
+        applied = {partition: begun.whole[partition.number].applied for partition in answers.ledger}
+        ends = {partition: bound.end for partition, bound in answers.ledger.items()}
+        self._open_on_ledger.look(applied, ends, answers.stable)
         return {partition.number: end for partition, end in ends.items()}
-
-    def _check_topic_id(self) -> None:
-        if self._topic_id is None or time.monotonic() - self._topic_checked < IDENTIFY_EVERY:
-            return
-        try:
-            found = self._topic_id()
-        except TopicError as problem:
-            raise OffsetsUnavailable(str(problem)) from None
-        if found != self._ledger.topic_id:
-            raise LedgerFault(
-                f"{self._ledger.topic} is another topic (id {found} instead of {self._ledger.topic_id}): it "
-                "was deleted and made anew; restore the old one, which holds the opt-outs",
-                Loss.LEDGER_RECREATED,
-            )
-        self._check_settings()
-        self._topic_checked = time.monotonic()
-
-    def _check_settings(self) -> None:
-        """Cry out where the ledger's settings were changed so that it can lose records.
-
-        No reason to stop: nothing is lost yet, and a worker that stands still keeps no opt-out either. Who reads the
-        log can set them back; the next start refuses.
-        """
-        try:
-            unsafe = frozenset(self._unsafe())
-        except TopicError as problem:
-            raise OffsetsUnavailable(str(problem)) from None
-        if unsafe - self._found_unsafe:
-            self._losses.ledger(Loss.LEDGER_UNSAFE)
-            self._log.error(SENTENCES[Loss.LEDGER_UNSAFE], loss=Loss.LEDGER_UNSAFE.value, settings=sorted(unsafe))
-        elif self._found_unsafe and not unsafe:
-            self._log.info("the ledger's settings are safe again", loss=Loss.LEDGER_UNSAFE.value)
-        self._found_unsafe = unsafe
-        self._metrics.unsafe.set(len(unsafe))
 
     def _report(self, statuses: Mapping[int, Status], missing: Sequence[int]) -> None:
         self._losses.found(Loss.EVICTING, [b for b, status in statuses.items() if status is Status.EVICTS])
         moved = [bucket for bucket, status in statuses.items() if status in (Status.BEHIND, Status.CHANGED)]
         self._doubt([*moved, *missing])
-        self._tell(len(statuses) + len(missing), [*missing, *(b for b, s in statuses.items() if s is not Status.OK)])
+        soon = {bucket for bucket, at in self._vouched_at.items() if time.monotonic() - at < BEHIND_SECONDS}
+        without = [b for b, s in statuses.items() if s is not Status.OK and not (s is Status.BEHIND and b in soon)]
+        self._tell(len(statuses) + len(missing), [*missing, *without])
 
     def _tell(self, owned: int, without: Sequence[int]) -> None:
         """Say when buckets begin or cease to be vouched for: what is not, answers UNKNOWN, soon or at once."""
@@ -341,7 +408,7 @@ class Voucher:
         self._metrics.show_waiting(())
         self._metrics.left.set(0)
         for transactions in (self._open_on_inbound, self._open_on_ledger):
-            transactions.look({}, {})
+            transactions.look({}, {}, {})
         self._metrics.show_fresh(None)
         if self._inbox.joined:
             self._health.clear(PART, "unvouched")

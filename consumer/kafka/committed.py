@@ -10,12 +10,14 @@ from __future__ import annotations
 import re
 import time
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from confluent_kafka import Consumer, TopicPartition
 
 from consumer.kafka.cluster import PRODUCERS_ONLY, without
 from consumer.kafka.errors import CLIENT_ERRORS, REFUSED, KafkaGone, Triage, or_gone, sentence, triage
+from consumer.together import together
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,6 +36,9 @@ __all__ = [
 
 COPY = ".kept"
 _TOPIC_ID = re.compile(r"[A-Za-z0-9_-]{22}")
+ASK_AGAIN = 0.1
+AT_ONCE = 50
+"""Partitions that are asked about at the same time: each takes a thread."""
 
 
 class Partition(NamedTuple):
@@ -140,6 +145,24 @@ class CommittedReader:
             raise TimeoutError(sentence(problem)) from None
         return any(self.end(Partition(topic, number), timeout) > 0 for number in metadata.partitions)
 
+    def first(self, partition: Partition, timeout: float) -> int:
+        """Return the first offset that a partition holds. Raises TimeoutError.
+
+        A partition that was created a moment ago has no leader yet, and is asked again.
+        """
+        deadline = time.monotonic() + timeout
+        while True:
+            try:
+                low, _ = self._consumer.get_watermark_offsets(
+                    TopicPartition(partition.topic, partition.number), timeout=timeout
+                )
+            except CLIENT_ERRORS as problem:
+                if triage(problem) is not Triage.RETRY or time.monotonic() > deadline:
+                    raise TimeoutError(sentence(problem)) from None
+                time.sleep(ASK_AGAIN)
+            else:
+                return int(low)
+
     def close(self) -> None:
         """Close the client."""
         with suppress(*CLIENT_ERRORS):
@@ -167,9 +190,20 @@ class KeptOffsets:
 
     def both(self, partitions: Sequence[Partition], timeout: float) -> dict[Partition, Kept]:
         """Return what both hold of each partition. Raises TimeoutError."""
-        groups = self._group.all_committed(partitions, timeout)
-        copies = self._copy.all_committed(partitions, timeout)
+        groups, copies = together(
+            lambda: self._group.all_committed(partitions, timeout),
+            lambda: self._copy.all_committed(partitions, timeout),
+        )
         return {partition: Kept(groups[partition], copies[partition]) for partition in partitions}
+
+    def firsts(self, partitions: Sequence[Partition], timeout: float) -> dict[Partition, int]:
+        """Return the first offset that each of these partitions holds. Raises TimeoutError."""
+        found: dict[Partition, int] = {}
+        for at in range(0, len(partitions), AT_ONCE):
+            some = partitions[at : at + AT_ONCE]
+            answers = together(*(partial(self._group.first, partition, timeout) for partition in some))
+            found |= zip(some, answers, strict=True)
+        return found
 
     def close(self) -> None:
         """Close the clients."""

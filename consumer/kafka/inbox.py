@@ -49,9 +49,6 @@ __all__ = [
     "appended_at",
 ]
 
-
-ASK_AGAIN = 0.1
-"""Seconds before a partition without a leader is asked about again."""
 MOST_NAMED = 20
 """Partitions that one sentence names."""
 NO_NOTES: Mapping[str, str] = {}
@@ -378,24 +375,6 @@ class Inbox:
         Read_committed: it waits while a transaction that holds offsets of these partitions is pending.
         """
         return committed(self._consumer, [TopicPartition(p.topic, p.number) for p in partitions], timeout)
-
-    def first_offset(self, partition: Partition, timeout: float) -> int:
-        """Return the first offset that the partition holds. Raises TimeoutError.
-
-        A partition that was created a moment ago has no leader yet, and is asked again.
-        """
-        deadline = time.monotonic() + timeout
-        while True:
-            try:
-                low, _ = self._consumer.get_watermark_offsets(
-                    TopicPartition(partition.topic, partition.number), timeout=timeout
-                )
-            except CLIENT_ERRORS as problem:
-                if triage(problem) is not Triage.RETRY or time.monotonic() > deadline:
-                    raise TimeoutError(sentence(problem)) from None
-                time.sleep(ASK_AGAIN)
-            else:
-                return int(low)
 
     def known_end(self, partition: Partition, position: int) -> int | None:
         """Return where reading can get to, as the last fetch told it, None if none has: costs no request.

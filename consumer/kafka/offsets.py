@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import (
     IsolationLevel,
+    TopicCollection,
     TopicPartition,
 )
 from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from confluent_kafka.admin import AdminClient
 
-    from consumer.kafka.committed import KeptOffsets
+    from consumer.kafka.committed import Kept, KeptOffsets
 
 
 class OffsetsUnavailable(Exception):
@@ -29,13 +30,19 @@ class OffsetsUnavailable(Exception):
 class Offsets:
     """Asks the cluster for offsets; nothing is cached. Every method raises OffsetsUnavailable."""
 
-    def __init__(self, admin: AdminClient, classified: KeptOffsets, *, timeout: float = 5.0) -> None:
+    def __init__(
+        self, admin: AdminClient, classified: KeptOffsets, *, describes: bool = False, timeout: float = 5.0
+    ) -> None:
+        """Have topics described where the broker can do that: to list them takes two round trips."""
         self._admin = admin
+        self._describes = describes
         self._classified = classified
         self._timeout = timeout
 
     def partitions(self, topics: Iterable[str]) -> list[Partition]:
         """Return the partitions that these topics have now."""
+        if self._describes:
+            return self._described([*topics])
         found = []
         for topic in topics:
             try:
@@ -46,6 +53,11 @@ class Offsets:
                 raise OffsetsUnavailable(f"{topic}: {sentence(metadata.error)}")
             found += [Partition(topic, number) for number in metadata.partitions]
         return found
+
+    def _described(self, topics: Sequence[str]) -> list[Partition]:
+        futures = self._admin.describe_topics(TopicCollection([*topics]), request_timeout=self._timeout)
+        described = {topic: self._result(future) for topic, future in futures.items()}
+        return [Partition(topic, each.id) for topic in topics for each in described[topic].partitions]
 
     def ends(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
         """Return the high watermark of each partition: where what Kafka holds ends, whoever may read it yet (L4, L5).
@@ -98,18 +110,20 @@ class Offsets:
             with suppress(*CLIENT_ERRORS):  # away: asked again when the next question fails
                 self._admin.list_topics(topic, timeout=self._timeout)
 
-    def classified(self, partitions: Sequence[Partition], notes: Mapping[str, str]) -> Mapping[Partition, int | None]:
-        """Return up to where the classifiers have read; None where nobody says so in our name.
+    def kept(self, partitions: Sequence[Partition]) -> Mapping[Partition, Kept]:
+        """Return what the classifiers' group and its copy hold of each partition, whoever wrote it there.
 
-        `notes` holds the note that counts for each topic. The greatest offset with it counts, in the group or in its
-        copy; one without proves nothing. Asked through consumers: the admin client's own call for this brings the
-        process down when the group's coordinator has moved (a canary test holds that this one does not).
+        Asked through consumers: the admin client's own call for this brings the process down when the group's
+        coordinator has moved (a canary test holds that this one does not).
         """
         try:
-            found = self._classified.both(partitions, self._timeout)
+            return self._classified.both(partitions, self._timeout)
         except TimeoutError as problem:
             raise OffsetsUnavailable(str(problem)) from None
-        return {partition: kept.greatest(notes[partition.topic]) for partition, kept in found.items()}
+
+    def classified(self, partitions: Sequence[Partition], notes: Mapping[str, str]) -> Mapping[Partition, int | None]:
+        """Return up to where the classifiers have read; None where nobody says so in our name."""
+        return counted(self.kept(partitions), notes)
 
     def _result(self, future: Any) -> Any:
         try:
@@ -118,3 +132,12 @@ class Offsets:
             raise OffsetsUnavailable(sentence(problem)) from None
         except TimeoutError:
             raise OffsetsUnavailable("no answer in time") from None
+
+
+def counted(found: Mapping[Partition, Kept], notes: Mapping[str, str]) -> dict[Partition, int | None]:
+    """Return up to where each partition was read; None where nobody says so in our name.
+
+    `notes` holds the note that counts for each topic. The greatest offset with it counts, in the group or in its copy;
+    one without proves nothing.
+    """
+    return {partition: kept.greatest(notes[partition.topic]) for partition, kept in found.items()}

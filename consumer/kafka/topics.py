@@ -11,6 +11,7 @@ from confluent_kafka import KafkaError, TopicCollection
 from confluent_kafka.admin import ConfigResource, NewTopic, ResourceType  # type: ignore[attr-defined] # public all the same
 
 from consumer.kafka.errors import CLIENT_ERRORS, error_of, sentence
+from consumer.together import together
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -136,7 +137,7 @@ def ledger_faults(admin: AdminClient, spec: TopicSpec, *, unsafe_ledger: bool) -
 
     `unsafe_ledger` lifts the checks of replication, not those of retention. Raises TopicError where it cannot be asked.
     """
-    description, configs = _describe(admin, spec.name), topic_configs(admin, spec.name)
+    description, configs = together(lambda: _describe(admin, spec.name), lambda: topic_configs(admin, spec.name))
     ledger = f"the ledger {spec.name}"
     faults = []
     if len(description.partitions) != spec.partitions:

@@ -44,8 +44,8 @@ BROKEN = {
     ),
     "vouching for what is not classified": Broken(
         "voucher.py",
-        "reached(server.time, committed, bounds)",
-        "reached(server.time, {p: bound.end for p, bound in bounds.items()}, bounds)",
+        "reached(now, committed, bounds)",
+        "reached(now, {p: bound.end for p, bound in bounds.items()}, bounds)",
         "classify-before-produce",  # the struck worker reads some of inbound, and in this seed the other has buckets
         "kill",
         2,

@@ -102,7 +102,7 @@ STEPS: Mapping[str, Step] = {
         Step("vouch-after-servers", "vouch", f"{VIEW}:View.servers", When.AFTER),
         Step("vouch-after-metas", "vouch", f"{VIEW}:View.metas", When.AFTER),
         Step("vouch-after-partitions", "vouch", f"{OFFSETS}:Offsets.partitions", When.AFTER),
-        Step("vouch-after-classified", "vouch", f"{OFFSETS}:Offsets.classified", When.AFTER),
+        Step("vouch-after-committed", "vouch", f"{OFFSETS}:Offsets.kept", When.AFTER),
         Step("vouch-after-inbound-starts", "vouch", f"{OFFSETS}:Offsets.starts", When.AFTER, _of_inbound),
         Step("vouch-after-inbound-ends", "vouch", f"{OFFSETS}:Offsets.ends", When.AFTER, _of_inbound),
         Step("vouch-after-ledger-starts", "vouch", f"{OFFSETS}:Offsets.starts", When.AFTER, _of_ledger),

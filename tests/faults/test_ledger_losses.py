@@ -31,7 +31,7 @@ class Doomed:
     def __init__(self, system: System) -> None:
         self.system = system
         self.topic = system.topics["ledger"]
-        system.command = patched(voucher__IDENTIFY_EVERY=0.5)
+        system.command = patched(ledger_watch__IDENTIFY_EVERY=0.5)
         system.create_topics()
         self.eyes = Eyes(system.start_worker(**LISTEN))
         wait_for("it is ready", lambda: not self.eyes.unready(), 60)

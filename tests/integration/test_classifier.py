@@ -13,8 +13,9 @@ from consumer import classifier as module
 from consumer.domain.buckets import bucket_of
 from consumer.domain.events import OptOutRequested, Source
 from consumer.embedded.kafka_mock import MockKafka
+from consumer.kafka.committed import KeptOffsets
 from consumer.kafka.errors import KafkaGone
-from consumer.kafka.inbox import Inbox, Partition
+from consumer.kafka.inbox import Partition
 from consumer.ledger import LedgerFault
 from tests.parts import oracle
 from tests.parts.system import Classifying, System, inbound, wait_for
@@ -334,10 +335,11 @@ def test_a_partition_without_a_leader_is_asked_again() -> None:
     """On a topic that was created a moment ago a classifier waits for leaders instead of ending its worker."""
     with MockKafka() as kafka:
         kafka.create_topic("sms.inbound", 1)
-        inbox = Inbox({"bootstrap.servers": kafka.bootstrap, "group.id": "g"}, lambda *_: None)
+        kept = KeptOffsets({"bootstrap.servers": kafka.bootstrap}, "g")
+        place = Partition("sms.inbound", 0)
         kafka.push_request_errors(LIST_OFFSETS, [KafkaError.NOT_LEADER_FOR_PARTITION] * 2)
-        assert inbox.first_offset(Partition("sms.inbound", 0), 10.0) == 0
+        assert kept.firsts([place], 10.0) == {place: 0}
         kafka.push_request_errors(LIST_OFFSETS, [KafkaError.TOPIC_AUTHORIZATION_FAILED] * 2)
         with pytest.raises(TimeoutError, match="TOPIC_AUTHORIZATION_FAILED"):
-            inbox.first_offset(Partition("sms.inbound", 0), 10.0)
-        inbox.close()
+            kept.firsts([place], 10.0)
+        kept.close()

@@ -13,6 +13,7 @@ from unittest import mock
 from consumer.domain.marks import Marks
 from consumer.guard.answer import Rules
 from consumer.publisher import Publisher
+from consumer.questions import Questions
 from consumer.voucher import Voucher
 
 if TYPE_CHECKING:
@@ -75,11 +76,14 @@ MUTANTS = {
     "inbound read after the ledger's end": Mutant(
         methods=(
             (
-                Voucher,
-                "vouch",
+                Questions,
+                "ask",
                 (
-                    ("    times = self._times(servers.values())\n", ""),
-                    ("    statuses: ", "    times = self._times(servers.values())\n    statuses: "),
+                    (
+                        "    kept = ",
+                        "    early = self._bounds([Partition(self._ledger, b) for b in buckets])\n    kept = ",
+                    ),
+                    ("lambda: self._bounds(ledger)", "lambda: early"),
                 ),
             ),
         )
@@ -87,9 +91,14 @@ MUTANTS = {
     "samples end where inbound may be read": Mutant(
         methods=(
             (
-                Voucher,
-                "_times",
-                (("self._offsets.ends(partitions)\n    bounds", "self._offsets.stable_ends(partitions)\n    bounds"),),
+                Questions,
+                "ask",
+                (
+                    (
+                        "lambda: self._bounds(known)",
+                        "lambda: {p: Bounds(0, end) for p, end in self._offsets.stable_ends(known).items()}",
+                    ),
+                ),
             ),
         )
     ),

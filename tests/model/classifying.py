@@ -87,7 +87,8 @@ class Voucher(NamedTuple):
 
     clock: int = UNKNOWN
     topics: tuple[int, ...] | None = None
-    committed: Offsets | None = None
+    committed: tuple[tuple[Committed | None, ...], ...] | None = None
+    """What the group and its copy held of each partition that there was."""
     ends: tuple[int, ...] | None = None
     fresh: int = UNKNOWN
     ledger: Records | None = None
@@ -475,33 +476,32 @@ class Classifying:
             later = state._replace(set_back=len(state.arrivals) - now_set, faults=fewer)
             name = f"Redis's clock is set back, the voucher reads {now_set}"
             steps.append((name, self._learned(later, voucher._replace(clock=now_set))))
-        if voucher.ledger is None and (not rules.time_before_end or voucher.fresh != UNKNOWN):
+        if voucher.ledger is None and not rules.time_before_end:
             read = voucher._replace(ledger=state.ledger)
             steps.append(("the voucher reads the ledger's end", state._replace(voucher=read)))
-            if not rules.time_before_end:
-                return
-        if (
-            voucher.topics is None
-            and self.faults.recreations
-            and (voucher.clock != UNKNOWN or not rules.clock_before_topics)
-        ):
+            return
+        knows_topics = voucher.topics is not None or not self.faults.recreations
+        if not knows_topics and (voucher.clock != UNKNOWN or not rules.clock_before_topics):
             read = voucher._replace(topics=state.topics)
             steps.append(("the voucher reads which topics inbound's are", state._replace(voucher=read)))
             return
-        if voucher.clock == UNKNOWN and (rules.clock_before_sample or voucher.ends is not None):
-            steps.append((f"the voucher reads the clock: {now}", self._learned(state, voucher._replace(clock=now))))
-        elif voucher.committed is None:
-            offsets = self._counted(state)
-            read = voucher._replace(committed=offsets)
+        if voucher.committed is None:
+            # What it asks behind that at any time, it asks here at once: the ledger only grows.
+            found = tuple(self._both(state, partition) for partition in range(state.partitions))
+            read = voucher._replace(committed=found, ledger=state.ledger if voucher.ledger is None else voucher.ledger)
+            offsets = [[one and one.offset for one in both] for both in found]
             steps.append((f"the voucher reads the committed offsets {offsets}", state._replace(voucher=read)))
+        elif voucher.clock == UNKNOWN and (rules.clock_before_sample or voucher.ends is not None):
+            steps.append((f"the voucher reads the clock: {now}", self._learned(state, voucher._replace(clock=now))))
         elif voucher.ends is None:
+            listed = state.partitions if rules.lists_live else len(self.inbound) - self.late_partitions
             ends = tuple(
                 state.arrivals.count(partition) if rules.samples_as_held else _readable(state, partition)
-                for partition in range(len(voucher.committed))
+                for partition in range(listed)
             )
             read = voucher._replace(ends=ends)
             steps.append((f"the voucher reads the ends {ends}", self._learned(state, read)))
-        elif voucher.ledger is not None:
+        elif voucher.ledger is not None and voucher.fresh != UNKNOWN:
             claimed = min(voucher.fresh, now) + state.set_back
             covered = _covered(state.arrivals, claimed)
             harm = None if covered - state.unreadable <= voucher.ledger else Harm.ALLOWED
@@ -510,12 +510,15 @@ class Classifying:
             )
             steps.append((f"the voucher vouches for {claimed - state.set_back}", after))
 
-    def _counted(self, state: State) -> Offsets:
-        listed = state.partitions if self.rules.lists_live else len(self.inbound) - self.late_partitions
-        topics = state.voucher.topics or state.topics
+    def _counted(self, state: State, voucher: Voucher) -> Offsets:
+        """Return what counts of the committed offsets, of all partitions whose ends are known."""
+        assert voucher.committed is not None
+        assert voucher.ends is not None
+        topics = voucher.topics or state.topics
         counted = []
-        for partition, topic in enumerate(topics[:listed]):
-            found = [one.offset for one in self._both(state, partition) if one and self._counts(one, topic)]
+        for partition in range(len(voucher.ends)):
+            both = voucher.committed[partition] if partition < len(voucher.committed) else ()
+            found = [one.offset for one in both if one and self._counts(one, topics[partition])]
             counted.append(max(found, default=None))
         return tuple(counted)
 
@@ -530,7 +533,7 @@ class Classifying:
         """Learn the time once clock, offsets and ends are read; where none is reached the pass is over."""
         if voucher.clock == UNKNOWN or voucher.committed is None or voucher.ends is None:
             return state._replace(voucher=voucher)
-        committed = voucher.committed
+        committed = self._counted(state, voucher)
         if not self.rules.unread_holds_back:
             committed = tuple(
                 end if offset is None else offset for offset, end in zip(committed, voucher.ends, strict=True)

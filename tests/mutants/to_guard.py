@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.mutants.mutant import Edit, Mutant
 
+ASKED = "kept = self._offsets.kept(known)"
 COUNTED = "kept.greatest(notes[partition.topic])"
 
 L4 = [
@@ -13,12 +14,11 @@ L4 = [
         "the time covers what the end does not",
         (
             Edit(
-                "voucher.py",
-                "told = {bucket: self._published(bucket) for bucket in buckets}",
-                "told = {bucket: self._published(bucket) for bucket in buckets}\n"
-                "        early = self._ends({bucket: meta for bucket, meta in metas.items() if meta}, told)",
+                "questions.py",
+                ASKED,
+                f"early = self._bounds([Partition(self._ledger, bucket) for bucket in buckets])\n        {ASKED}",
             ),
-            Edit("voucher.py", "ends = self._ends(whole, told)", "ends = {bucket: early[bucket] for bucket in whole}"),
+            Edit("questions.py", "lambda: self._bounds(ledger),", "lambda: early,"),
         ),
         in_ci=True,
     ),
@@ -47,9 +47,9 @@ L4 = [
         "what stands behind a transaction that is open is not waited for",
         (
             Edit(
-                "voucher.py",
-                "self._offsets.starts(partitions), self._offsets.ends(partitions)\n        for partition",
-                "self._offsets.starts(partitions), self._offsets.stable_ends(partitions)\n        for partition",
+                "questions.py",
+                "lambda: self._bounds(ledger),",
+                "lambda: {p: Bounds(0, end) for p, end in self._offsets.stable_ends(ledger).items()},",
             ),
         ),
     ),
@@ -196,12 +196,9 @@ L5 = [
         (
             Edit(
                 "classifier.py",
-                "if start is None else start\n",
-                "if start is None else start\n"
-                "                from confluent_kafka import TopicPartition as _Place\n"
-                "                if start is not None:\n"
-                "                    ends = self._inbox._consumer.get_watermark_offsets(_Place(*partition))\n"
-                "                    starts[partition] = ends[1]\n",
+                "for partition, start in found.items() if start is not None}\n",
+                "for partition, start in found.items() if start is not None}\n"
+                "            starts = {partition: self._kept._group.end(partition, 10.0) for partition in starts}\n",
             ),
         ),
     ),
@@ -211,7 +208,7 @@ L5 = [
         "what came before the first classifier is skipped",
         (
             Edit(
-                "kafka/inbox.py",
+                "kafka/committed.py",
                 "low, _ = self._consumer.get_watermark_offsets(",
                 "_, low = self._consumer.get_watermark_offsets(",
             ),
@@ -330,16 +327,8 @@ L5 = [
         "clock_before_topics",
         "the clock covers what came into the successor of the one that was asked about",
         (
-            Edit(
-                "voucher.py",
-                "        servers = self._view.servers(buckets)\n",
-                "        self._early = self._notes()\n        servers = self._view.servers(buckets)\n",
-            ),
-            Edit(
-                "voucher.py",
-                "self._offsets.classified(partitions, self._notes())",
-                "self._offsets.classified(partitions, self._early)",
-            ),
+            Edit("questions.py", ASKED, f"early = self._notes()\n        {ASKED}"),
+            Edit("questions.py", "self._notes,\n", "lambda: early,\n"),
         ),
     ),
     Mutant(
@@ -367,7 +356,7 @@ L5 = [
         (
             Edit(
                 "voucher.py",
-                "reached(server.time, committed, bounds)",
+                "reached(now, committed, bounds)",
                 "reached(self._view.server().time, committed, bounds)",
             ),
         ),
@@ -378,9 +367,9 @@ L5 = [
         "the time covers what stands behind a transaction that is open",
         (
             Edit(
-                "voucher.py",
-                "self._offsets.starts(partitions), self._offsets.ends(partitions)\n        bounds",
-                "self._offsets.starts(partitions), self._offsets.stable_ends(partitions)\n        bounds",
+                "questions.py",
+                "lambda: self._bounds(known),",
+                "lambda: {p: Bounds(0, end) for p, end in self._offsets.stable_ends(known).items()},",
             ),
         ),
     ),
@@ -390,9 +379,9 @@ L5 = [
         "a partition that was created later holds nothing back",
         (
             Edit(
-                "voucher.py",
-                "partitions = self._offsets.partitions(self._inbound.topics)",
-                'partitions = self.__dict__.setdefault("_kept", self._offsets.partitions(self._inbound.topics))',
+                "questions.py",
+                "return self._offsets.partitions(self._inbound.topics)",
+                'return self.__dict__.setdefault("_kept", self._offsets.partitions(self._inbound.topics))',
             ),
         ),
     ),

@@ -47,6 +47,10 @@ class Node:
     number: int
     port: int
     controller_port: int
+    near_port: int
+    """Where it listens once more, for clients far away: they come by a line (`slow_kafka.py`)."""
+    far_port: int
+    """Where that line begins, which is what such clients are told."""
 
 
 OtherSettings = Callable[[dict[str, str | int]], dict[str, str | int]]
@@ -149,10 +153,12 @@ class Broker:
             "process.roles": "broker,controller",
             "node.id": self.node.number,
             "controller.quorum.voters": ",".join(f"{n.number}@{HOST}:{n.controller_port}" for n in self._nodes),
-            "listeners": f"PLAINTEXT://{self.address},CONTROLLER://{HOST}:{self.node.controller_port}",
-            "advertised.listeners": f"PLAINTEXT://{self.address}",
+            "listeners": f"PLAINTEXT://{self.address},CONTROLLER://{HOST}:{self.node.controller_port},"
+            f"FAR://{HOST}:{self.node.near_port}",
+            "advertised.listeners": f"PLAINTEXT://{self.address},FAR://{HOST}:{self.node.far_port}",
             "controller.listener.names": "CONTROLLER",
-            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "inter.broker.listener.name": "PLAINTEXT",
+            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,FAR:PLAINTEXT",
             "log.dirs": str(self._folder / "data"),
             "default.replication.factor": copies,
             "min.insync.replicas": in_sync,

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -77,6 +78,11 @@ class KafkaCluster(Kafka):
     @property
     def bootstrap(self) -> str:
         return ",".join(broker.address for broker in self._brokers)
+
+    @property
+    def nodes(self) -> "Sequence[Node]":
+        """Where each broker listens."""
+        return [broker.node for broker in self._brokers]
 
     def start(self) -> None:
         """Start all brokers and wait until the cluster answers. Raises KafkaNotStarted with the end of a log."""
@@ -156,8 +162,8 @@ class KafkaCluster(Kafka):
 
     def _start_once(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="optout-kafka-"))
-        ports = free_ports(2 * self.size)
-        nodes = [Node(number + 1, ports[2 * number], ports[2 * number + 1]) for number in range(self.size)]
+        ports = iter(free_ports(4 * self.size))
+        nodes = [Node(number + 1, *islice(ports, 4)) for number in range(self.size)]
         self._brokers = [
             Broker(self._installation, self._folder / f"broker-{node.number}", node, nodes, self._others)
             for node in nodes

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import sys
 import time
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
 from unittest import mock
 
-from consumer.kafka import committed, inbox, producers
+from consumer import ledger_watch, questions
+from consumer.kafka import committed, inbox, producers, topics
 from tests.parts.fake_kafka.clients import Consumer, Producer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.parts.fake_kafka.broker import Broker
 
@@ -21,11 +22,25 @@ if TYPE_CHECKING:
 def installed(broker: Broker) -> Iterator[None]:
     """Let every client that the product builds meanwhile be one of this broker's, and its clock be the broker's."""
     with (
+        one_after_another(),
         mock.patch.object(committed, "Consumer", lambda config: Consumer(broker, config)),
         mock.patch.object(inbox, "Consumer", lambda config: Consumer(broker, config)),
         mock.patch.object(producers, "Producer", lambda config, **_: Producer(broker, config)),
         _in_its_time(broker),
     ):
+        yield
+
+
+@contextmanager
+def one_after_another() -> Iterator[None]:
+    """Let what is asked at the same time be asked in order, by one thread: what happens in between is chosen."""
+
+    def in_order(*calls: Callable[[], Any]) -> list[Any]:
+        return [call() for call in calls]
+
+    with ExitStack() as patches:
+        for module in (committed, ledger_watch, questions, topics):
+            patches.enter_context(mock.patch.object(module, "together", in_order))
         yield
 
 

@@ -1,0 +1,57 @@
+"""What takes a second each takes one for all, and no failure is lost."""
+
+from __future__ import annotations
+
+import threading
+import time
+from functools import partial
+
+import pytest
+
+from consumer.kafka.committed import KeptOffsets, Partition
+from consumer.together import together
+
+
+def raised(problem: Exception) -> None:
+    raise problem
+
+
+def test_all_are_asked_at_the_same_time() -> None:
+    """Each of these calls returns only when all are being made; their answers come in the order of the calls."""
+    all_there = threading.Barrier(8, timeout=5)
+
+    def answer(number: int) -> int:
+        all_there.wait()
+        return number
+
+    assert together(*(partial(answer, number) for number in range(8))) == list(range(8))
+
+
+def test_the_first_failure_is_raised_when_nobody_asks_any_more() -> None:
+    """A failure is raised as it was, that of the first call that failed, and not before the others have ended."""
+    ended: list[float] = []
+    first, second = ValueError("first"), KeyError("second")
+
+    def late() -> None:
+        time.sleep(0.05)
+        ended.append(time.monotonic())
+
+    with pytest.raises(ValueError, match="first") as found:
+        together(late, partial(raised, first), late, partial(raised, second))
+    assert found.value is first
+    assert len(ended) == 2
+
+
+def test_first_offsets_are_asked_for_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A classifier that takes over partitions that nobody read waits for one answer, not for each in turn."""
+    kept = KeptOffsets({"bootstrap.servers": "127.0.0.1:1"}, "g")
+    all_there = threading.Barrier(16, timeout=5)
+
+    def first(partition: Partition, _timeout: float) -> int:
+        all_there.wait()
+        return partition.number
+
+    monkeypatch.setattr(kept._group, "first", first)
+    places = [Partition("sms.inbound", number) for number in range(16)]
+    assert kept.firsts(places, 10.0) == {place: place.number for place in places}
+    kept.close()
