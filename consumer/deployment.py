@@ -21,7 +21,6 @@ from consumer.kafka.committed import KeptOffsets, Partition, names_a_ledger
 from consumer.kafka.errors import KafkaGone
 from consumer.kafka.probe import Probe
 from consumer.ledger import Ledger, LedgerFault
-from consumer.ledger_records import LedgerRecords
 from consumer.nodes import BadURL, ask, nodes_at
 from consumer.ops import logs
 from consumer.settings import ConfigurationError
@@ -230,17 +229,6 @@ def allowed(settings: Settings, ledger: Ledger) -> Allowed:
     found = Allowed([Skips(ledger.topic, ledger.topic_id)], skip_log(settings) if there else None)
     found.read_all()
     return found
-
-
-def ledger_records(
-    settings: Settings, ledger: Ledger, partition: Partition, known: Allowed | None = None
-) -> LedgerRecords:
-    """Return the records of one bucket for a fold of them, `known` what operators let pass, if it was read before.
-
-    Raises KafkaGone, TopicError and SchemaSourceUnavailable.
-    """
-    goes_on = probing(reading_config(settings, ledger.topic))
-    return LedgerRecords(ledger, known or allowed(settings, ledger), partition, goes_on)
 
 
 def skip_log(settings: Settings) -> SkipLog:

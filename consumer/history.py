@@ -21,6 +21,7 @@ from consumer.domain.words import at
 from consumer.kafka.inbox import Partition
 from consumer.kafka.reader import OpenTransaction, Reader
 from consumer.ledger import LedgerFault
+from consumer.ledger_records import LedgerRecords
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -74,8 +75,9 @@ def history(settings: Settings, location_id: str, number: str) -> History:
     partition = Partition(ledger.topic, bucket_of(location_id, settings.buckets))
     states: dict[str, Subscription] = {}
     steps: list[Step] = []
-    records = deployment.ledger_records(settings, ledger, partition)
-    with Reader(deployment.reading_config(settings, ledger.topic), [partition]) as reader:
+    config = deployment.reading_config(settings, ledger.topic)
+    records = LedgerRecords(ledger, deployment.allowed(settings, ledger), partition, deployment.probing(config))
+    with Reader(config, [partition]) as reader:
         first, _ = reader.bounds(partition)
         if first > 0:
             raise LedgerFault(

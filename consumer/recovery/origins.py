@@ -27,6 +27,7 @@ from consumer.kafka.cluster import partitions_by_topic
 from consumer.kafka.inbox import Partition, appended_at
 from consumer.kafka.lookup import Lookup
 from consumer.kafka.reader import Reader
+from consumer.ledger_records import LedgerRecords
 from consumer.letter import place_of
 from consumer.recovery.verify import Difference, Kind
 from consumer.wire.codec import Unreadable
@@ -99,7 +100,7 @@ class Origins:
         for number, bucket in enumerate(self._buckets):
             self._progress(number, len(self._buckets))
             partition = Partition(ledger.topic, bucket)
-            records = deployment.ledger_records(self._settings, ledger, partition, allowed)
+            records = LedgerRecords(ledger, allowed, partition, deployment.probing(config))
             with Reader(config, [partition]) as reader:
                 for message, entry in filter(None, records.read(reader)):  # what it stops at the comparison names
                     if entry.action is Action.OPT_OUT:

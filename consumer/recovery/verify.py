@@ -22,6 +22,7 @@ from consumer.kafka.committed import Partition
 from consumer.kafka.inbox import appended_at
 from consumer.kafka.reader import OpenTransaction, Reader
 from consumer.ledger import LedgerFault
+from consumer.ledger_records import LedgerRecords
 from consumer.ops import logs
 from consumer.published import Published
 from consumer.suppression.contents import Reading
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from consumer.domain.subscription import Subscription as State
     from consumer.kafka.inbox import Message
     from consumer.ledger import Ledger
-    from consumer.ledger_records import LedgerRecords
     from consumer.settings import Settings
     from consumer.suppression.contents import Contents, Seen, Standing, Subscription
 
@@ -103,7 +103,7 @@ def compare(
     try:
         for bucket in buckets:
             partition = Partition(ledger.topic, bucket)
-            records = deployment.ledger_records(settings, ledger, partition, allowed)
+            records = LedgerRecords(ledger, allowed, partition, deployment.probing(reading_config))
             with Reader(reading_config, [partition]) as reader:
                 moved = partial(lambda before, done: progress(before + done, expected), read)
                 fold = _Fold(records, partition, reader, moved)
