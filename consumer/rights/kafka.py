@@ -66,6 +66,11 @@ class KafkaUser(NamedTuple):
         return "classifier" in self.parts
 
     @property
+    def is_ours(self) -> bool:
+        """Return whether this user runs our programs, whose clients follow how the topics are set."""
+        return self.is_worker or self.is_operator or "auditors" in self.parts
+
+    @property
     def is_operator(self) -> bool:
         """Return whether this is the user of the operators."""
         return "operators" in self.parts
@@ -110,7 +115,7 @@ def _of_topic(settings: Settings, user: KafkaUser, spec: TopicSpec) -> Iterator[
         Operation.WRITE: writes,
         Operation.CREATE: user.is_operator,
         Operation.DESCRIBE: looks and not reads and not writes,
-        Operation.DESCRIBE_CONFIGS: user.is_operator or (user.is_worker and (reads or writes)),
+        Operation.DESCRIBE_CONFIGS: user.is_operator or (user.is_ours and (reads or writes)),
     }
     for operation in (operation for operation, is_wanted in wanted.items() if is_wanted):
         yield Right(operation, Kind.TOPIC, spec.name)
@@ -126,7 +131,7 @@ def _of_groups(settings: Settings, user: KafkaUser) -> Iterator[Right]:
         readers = {part for spec in deployment.topic_specs(settings) for part in spec.consumers}
         if not user.parts.isdisjoint(readers):  # with groups of its own
             yield Right(Operation.READ, Kind.GROUP, user.name, prefixed=True)
-    if user.is_worker or user.is_operator or "auditors" in user.parts:
+    if user.is_ours:
         yield Right(Operation.DESCRIBE, Kind.GROUP, NO_GROUP)
 
 
