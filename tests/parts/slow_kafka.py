@@ -22,7 +22,6 @@ class Line:
         self.delay = 0.0
         self._target = target
         self._loop = asyncio.new_event_loop()
-        self._tasks: set[asyncio.Task[None]] = set()
         self._thread = threading.Thread(target=self._loop.run_forever, name="slow line", daemon=True)
         self._thread.start()
         listening = asyncio.start_server(self._accept, HOST, port)
@@ -33,7 +32,9 @@ class Line:
 
         async def end() -> None:
             self._server.close()
-            tasks = [*self._tasks]
+            tasks = asyncio.all_tasks() - {
+                asyncio.current_task()
+            }  # and what one half of a connection left of the other
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -44,9 +45,6 @@ class Line:
         self._loop.close()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
         ends = [writer]
         try:
             far_reader, far_writer = await asyncio.open_connection(HOST, self._target)
@@ -55,7 +53,6 @@ class Line:
         except (OSError, asyncio.CancelledError):
             pass
         finally:
-            self._tasks.discard(task)
             for end in ends:
                 end.transport.abort()
 
