@@ -91,7 +91,8 @@ class TopicWatch:
         if not asking and time.monotonic() - self._asked_at > IDENTIFY_EVERY:
             self._asked_at = time.monotonic()
             self._asking = threading.Thread(target=self._ask, name="identify inbound", daemon=True)
-            self._asking.start()
+            with suppress(RuntimeError):  # the machine allows no further thread now: tried again
+                self._asking.start()
 
     def look_now(self) -> None:
         """Ask whether they still are the same, and wait for the answer."""

@@ -15,7 +15,7 @@ T = TypeVar("T")
 def beside(call: Callable[[], T]) -> Future[T]:
     """Make a call in a thread of its own, which nobody has to wait for, also when the process ends.
 
-    It is named like the one that asks for it: whose work it does.
+    It is named like the one that asks for it: whose work it does. Where no thread can be started the call is made here.
     """
     made: Future[T] = Future()
 
@@ -25,7 +25,10 @@ def beside(call: Callable[[], T]) -> Future[T]:
         except BaseException as problem:  # noqa: BLE001 - it is raised where the answer is asked for
             made.set_exception(problem)
 
-    threading.Thread(target=run, name=threading.current_thread().name, daemon=True).start()
+    try:
+        threading.Thread(target=run, name=threading.current_thread().name, daemon=True).start()
+    except RuntimeError:  # the machine allows no further thread: slower, but no reason to end
+        run()
     return made
 
 

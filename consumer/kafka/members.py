@@ -39,13 +39,22 @@ class GroupMember(NamedTuple):
 def members(
     config: Mapping[str, Any], groups: Sequence[str], timeout: float, stop: threading.Event | None = None
 ) -> list[GroupMember]:
-    """Return everybody who is in these groups. Raises TimeoutError where Kafka does not say, or `stop` is set."""
+    """Return everybody who is in these groups.
+
+    Raises TimeoutError where Kafka does not say, `stop` is set, or no process that asks can be started: whoever names
+    strangers asks again, and ends nothing for it.
+    """
     plain = {name: value for name, value in config.items() if isinstance(value, str | int | float)}
     asked = json.dumps({"config": plain, "groups": list(groups), "timeout": timeout})
-    answer = _asked(asked, time.monotonic() + timeout + STARTS_WITHIN, stop)
+    try:
+        answer = json.loads(_asked(asked, time.monotonic() + timeout + STARTS_WITHIN, stop))
+    except TimeoutError:
+        raise
+    except (OSError, ValueError) as problem:
+        raise TimeoutError(f"Kafka cannot be asked who is in the group: {type(problem).__name__}") from None
     return [
         GroupMember(group, client_id, host, frozenset(Partition(*place) for place in owned))
-        for group, client_id, host, owned in json.loads(answer)
+        for group, client_id, host, owned in answer
     ]
 
 

@@ -92,9 +92,15 @@ def _sent_together(asked: Mapping[Node, Sequence[Command]], send: Send) -> dict[
             found[node] = _sent(node, asked[node], send)
 
     first, *others = asked
-    threads = [threading.Thread(target=ask_one, args=(node,), name="redis-ask", daemon=True) for node in others]
-    for thread in threads:
-        thread.start()
+    threads = []
+    for node in others:
+        thread = threading.Thread(target=ask_one, args=(node,), name="redis-ask", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # the machine allows no further thread: asked in turn
+            ask_one(node)
+        else:
+            threads.append(thread)
     ask_one(first)
     for thread in threads:
         thread.join()

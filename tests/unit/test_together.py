@@ -5,10 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from functools import partial
+from typing import Any, NoReturn
 
 import pytest
 
+from consumer.inbound import Inbound, TopicWatch
 from consumer.kafka.committed import KeptOffsets, Partition
+from consumer.nodes.asking import _sent_together
 from consumer.together import together
 
 
@@ -40,6 +43,21 @@ def test_the_first_failure_is_raised_when_nobody_asks_any_more() -> None:
         together(late, partial(raised, first), late, partial(raised, second))
     assert found.value is first
     assert len(ended) == 2
+
+
+def no_thread(_thread: threading.Thread) -> NoReturn:
+    raise RuntimeError("can't start new thread")
+
+
+def test_where_no_thread_starts_calls_are_made_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that allows no further thread for now makes an answer late, and ends no worker."""
+    monkeypatch.setattr(threading.Thread, "start", no_thread)
+    assert together(*(partial(int, number) for number in range(3))) == [0, 1, 2]
+    watch = TopicWatch(Inbound(["sms.inbound"], "ledger"))
+    watch.look()
+    servers: Any = {server: [("PING",)] for server in ("one", "two")}
+    answers: Any = _sent_together(servers, lambda server, _commands: [server])
+    assert answers == {"one": ["one"], "two": ["two"]}
 
 
 def test_first_offsets_are_asked_for_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
