@@ -14,7 +14,7 @@ import math
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -134,6 +134,7 @@ class Voucher:
         self._vouched_at: dict[int, float] = {}
         self._passes: deque[tuple[Pass, Future[Answers]]] = deque()
         self._behind: deque[Claim] = deque(maxlen=MOST_BEHIND)
+        self._clocks: dict[tuple[str, str], int] = {}
         self._changed_at = time.monotonic()
         self._begun_at = -math.inf
         self._wake = threading.Event()
@@ -215,6 +216,7 @@ class Voucher:
             return None
         servers = self._view.servers(buckets)
         self._note(buckets, servers)
+        self._read_clocks(set(servers.values()))
         metas = self._view.metas(list(servers))
         self._metrics.show_waiting(meta.waiting for meta in metas.values() if meta)
         told = {bucket: self._published(bucket) for bucket in buckets}
@@ -283,9 +285,19 @@ class Voucher:
         known = set(self._serving.values())
         self._freshness = {identity: self._freshness.get(identity, Freshness()) for identity in known}
 
+    def _read_clocks(self, servers: Iterable[Server]) -> None:
+        """Drop what waits for the ledger's end by a clock that was set back: it would look new once that caught up."""
+        back = {one.identity for one in servers if one.time < self._clocks.get(one.identity, one.time)}
+        if back:
+            kept = [claim for claim in self._behind if claim.server.identity not in back]
+            self._behind = deque(kept, maxlen=MOST_BEHIND)
+        read = self._clocks | {one.identity: one.time for one in servers}
+        self._clocks = {identity: time for identity, time in read.items() if identity in self._freshness}
+
     def _vouch(self, server: Server, fresh: int, ends: Mapping[int, tuple[str, int]]) -> dict[int, Status]:
+        newest = replace(server, time=max(server.time, self._clocks.get(server.identity, 0)))
         try:
-            statuses = self._view.vouch(server, fresh, ends)
+            statuses = self._view.vouch(newest, fresh, ends)
         except ViewUnavailable as problem:  # this server went away meanwhile; others may be there
             self._away(problem, ends)
             return {}

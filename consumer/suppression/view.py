@@ -286,6 +286,7 @@ class View:
     def vouch(self, server: Server, fresh: int, ends: Mapping[int, tuple[str, int]]) -> dict[int, Status]:
         """Vouch for each bucket that is still of its epoch, on that server, and has reached its ledger end.
 
+        Where `fresh`, or the newest time that was read there, lies ahead of the clock, that was set back: CHANGED.
         `ends` gives epoch and ledger end of each bucket; `fresh` is in ms. The order in which the caller learned the
         three is part of the protocol: server and epochs, then `fresh`, then the ends.
         """
@@ -293,7 +294,7 @@ class View:
             b: Call(
                 VOUCH,
                 [meta_key(self._prefixes[b]), passes_key(self._prefixes[b])],
-                [self._ledger, epoch, server.run, server.replication, end, fresh],
+                [self._ledger, epoch, server.run, server.replication, end, fresh, server.time],
             )
             for b, (epoch, end) in ends.items()
         }

@@ -2,9 +2,9 @@
 -- The identity was read before `fresh` was learned and before the ledger's end was; it must still hold.
 --
 -- KEYS  meta, passes
--- ARGV  log, epoch, run id, replication id, the ledger's end, fresh in ms
--- Returns {status, applied, fresh}: OK; BEHIND (not all is applied); CHANGED (another server, epoch or bucket, or none);
--- EVICTS (the server may drop keys, so nothing can be vouched for); OTHER (another ledger).
+-- ARGV  log, epoch, run id, replication id, the ledger's end, fresh in ms, the newest time that was read here
+-- Returns {status, applied, fresh}: OK; BEHIND (not all is applied); CHANGED (another server, epoch or bucket, or none, or a
+-- clock that was set back); EVICTS (the server may drop keys, so nothing can be vouched for); OTHER (another ledger).
 
 local m = redis.call('HMGET', KEYS[1], 'log', 'epoch', 'applied', 'run', 'replication', 'fresh')
 if not m[1] or not m[2] or not tonumber(m[3]) then return {'CHANGED', 0, 0} end
@@ -13,10 +13,12 @@ local info = redis.call('INFO', 'server', 'replication', 'memory')
 local run, replication = string.match(info, 'run_id:(%w+)'), string.match(info, 'master_replid:(%w+)')
 if m[2] ~= ARGV[2] or run ~= ARGV[3] or replication ~= ARGV[4] then return {'CHANGED', tonumber(m[3]), 0} end
 if string.match(info, 'maxmemory_policy:(%S+)') ~= 'noeviction' then return {'EVICTS', tonumber(m[3]), 0} end
-if tonumber(m[3]) < tonumber(ARGV[5]) then return {'BEHIND', tonumber(m[3]), 0} end
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-local fresh, before = math.min(tonumber(ARGV[6]), now), tonumber(m[6]) or 0
+local fresh, before = tonumber(ARGV[6]), tonumber(m[6]) or 0
+-- Both were read on this very server: where they lie ahead its clock was set back, and says nothing of what came since.
+if math.max(fresh, tonumber(ARGV[7])) > now then return {'CHANGED', tonumber(m[3]), 0} end
+if tonumber(m[3]) < tonumber(ARGV[5]) then return {'BEHIND', tonumber(m[3]), 0} end
 -- Never back under one identity; but what lies ahead was written before the server's clock was set back.
 if m[4] == run and m[5] == replication and before <= now then fresh = math.max(fresh, before) end
 -- What is there at the first vouching under an identity or epoch may have passed before: on the server that was rolled

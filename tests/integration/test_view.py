@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -210,13 +211,18 @@ def test_nothing_is_vouched_for_where_keys_may_vanish(own_redis: MakeRedis) -> N
         assert view.vouch(server, server.time, {BUCKET: (epoch, 6)}) == {BUCKET: Status.OK}
 
 
-def test_fresh_is_never_ahead_of_the_servers_clock(client: redis.Redis, view: View) -> None:
-    """However late a time is asked for, what is written is at most the server's own."""
-    epoch, before = filled(view, ledger(6)), view.server()
-    assert view.vouch(before, before.time + 3_600_000, {BUCKET: (epoch, 6)}) == {BUCKET: Status.OK}
-    fresh = marker(client)[2]
-    assert fresh is not None
-    assert before.time <= int(fresh) <= view.server().time
+def test_nobody_vouches_by_a_clock_that_was_set_back(client: redis.Redis, view: View) -> None:
+    """A time that lies ahead of the server's clock, or was learned behind one, was read before that was set back."""
+    epoch, seen = filled(view, ledger(6)), view.server()
+    for server, fresh in (
+        (seen, seen.time + 60_000),
+        (replace(seen, time=seen.time + 60_000), seen.time + 59_000),
+        (replace(seen, time=seen.time + 60_000), seen.time - 1000),
+    ):
+        assert view.vouch(server, fresh, {BUCKET: (epoch, 6)}) == {BUCKET: Status.CHANGED}
+        assert view.vouch(server, fresh, {BUCKET: (epoch, 7)}) == {BUCKET: Status.CHANGED}  # nor waits for the end
+        assert marker(client) == [None] * 3
+    assert view.vouch(seen, seen.time, {BUCKET: (epoch, 6)}) == {BUCKET: Status.OK}
 
 
 def test_fresh_does_not_go_back_under_one_identity(client: redis.Redis, view: View) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -31,11 +31,12 @@ from tests.parts.kafka import wait_until
 from tests.parts.system import Classifying, Ops, System, Watched, inbound, location_in, wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from consumer.embedded.redis_server import RedisServer
     from consumer.kafka.inbox import Inbox
+    from consumer.suppression.answers import Server as Answering
     from tests.parts.kafka import Kafka
     from tests.parts.redis import MakeRedis
 
@@ -219,6 +220,40 @@ def test_end_is_reached_before_vouching(bench: Bench) -> None:
     assert bench.voucher.vouch() == OK
     assert bench.verdict() == SUPPRESSED
     assert bench.voucher.take_doubts() == set()
+
+
+class SetBack:
+    """A view whose server's clock is ahead by so many ms, until it is set right."""
+
+    def __init__(self, view: View, ahead: int) -> None:
+        self._view, self.ahead = view, ahead
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._view, name)
+
+    def servers(self, buckets: Sequence[int]) -> dict[int, Answering]:
+        return {b: replace(one, time=one.time + self.ahead) for b, one in self._view.servers(buckets).items()}
+
+    def vouch(self, server: Answering, fresh: int, ends: dict[int, tuple[str, int]]) -> dict[int, Status]:
+        """Say what the server said by that clock, while it was ahead."""
+        return BEHIND if self.ahead else self._view.vouch(server, fresh, ends)
+
+
+def test_time_that_waits_for_the_end_does_not_outlive_its_clock(bench: Bench) -> None:
+    """Where Redis's clock is set back, nothing that was learned before is vouched for once it has caught up."""
+    ahead = 700
+    bench.text("STOP", "+12025550144")
+    bench.classify(("+12025550144", "STOP"))
+    bench.view = SetBack(bench.plain_view, ahead)
+    voucher = bench.new_voucher()
+    assert voucher.vouch() == BEHIND
+    bench.view.ahead = 0
+    assert voucher.vouch() == BEHIND
+    sent = bench.text("STOP")
+    time.sleep(2 * ahead / 1000)
+    bench.apply()
+    voucher._catch_up()
+    assert 0 <= bench.fresh() < sent
 
 
 def test_bucket_that_is_not_there_is_named(bench: Bench) -> None:

@@ -82,6 +82,14 @@ class Classifier(NamedTuple):
     """Whether the group takes it for dead, and it has not noticed."""
 
 
+class Claim(NamedTuple):
+    """What a pass found out about a bucket that had not reached the ledger's end: kept until it has."""
+
+    clock: int
+    fresh: int
+    ledger: Records
+
+
 class Voucher(NamedTuple):
     """How far one pass has come, and the samples of the passes before."""
 
@@ -93,6 +101,7 @@ class Voucher(NamedTuple):
     fresh: int = UNKNOWN
     ledger: Records | None = None
     samples: tuple[Sample, ...] = ()
+    claim: Claim | None = None
 
 
 class Faults(NamedTuple):
@@ -104,7 +113,7 @@ class Faults(NamedTuple):
     zombies: int = 0
     """A member is taken for dead and goes on."""
     clocks: int = 0
-    """Redis's clock is set back between two passes of the voucher, by more than has gone by between them."""
+    """Redis's clock is set back, by more than goes by before the voucher reads it again."""
     recreations: int = 0
     """An inbound topic is deleted and made anew."""
     transactions: int = 0
@@ -140,6 +149,16 @@ class State(NamedTuple):
     """How much later it is than Redis's clock says."""
     harm: Harm | None = None
 
+    @property
+    def now(self) -> int:
+        """What Redis's clock says."""
+        return len(self.arrivals) - self.set_back
+
+    def is_ahead_of_clock(self) -> bool:
+        """Return whether the clock was set back, and the voucher has not read it since."""
+        samples, clock = self.voucher.samples, self.voucher.clock
+        return self.now < max(clock, samples[-1].time if samples else UNKNOWN)
+
 
 Steps = list[tuple[str, State]]
 
@@ -160,6 +179,8 @@ class Classifying:
     most_marks: int = 0
     """How many marks may wait at once; 0: one is noted and committed in one step, when nothing is outstanding."""
     copy: bool = False
+    keeps_claims: bool = False
+    """Whether a bucket may reach the ledger's end of a pass only after later ones."""
 
     def start(self) -> State:
         count = len(self.inbound)
@@ -185,8 +206,9 @@ class Classifying:
 
     def steps(self, state: State) -> Steps:
         steps: Steps = []
-        for partition in range(state.partitions):
-            self._come_in(state, partition, steps)
+        if not state.is_ahead_of_clock():
+            for partition in range(state.partitions):
+                self._come_in(state, partition, steps)
         if state.partitions < len(self.inbound):
             steps.append((f"inbound {state.partitions} is created", state._replace(partitions=state.partitions + 1)))
         if state.faults.recreations:
@@ -469,13 +491,15 @@ class Classifying:
 
     def _vouch(self, state: State, steps: Steps) -> None:
         rules, voucher = self.rules, state.voucher
-        now = len(state.arrivals) - state.set_back
-        if state.faults.clocks and voucher.clock == UNKNOWN and voucher.samples and voucher.samples[-1].time > 0:
+        now = state.now
+        if state.faults.clocks and voucher.samples and voucher.samples[-1].time > 0 and not state.is_ahead_of_clock():
             now_set = voucher.samples[-1].time - 1
             fewer = state.faults._replace(clocks=state.faults.clocks - 1)
             later = state._replace(set_back=len(state.arrivals) - now_set, faults=fewer)
-            name = f"Redis's clock is set back, the voucher reads {now_set}"
-            steps.append((name, self._learned(later, voucher._replace(clock=now_set))))
+            steps.append((f"Redis's clock is set back to {now_set}", later))
+        if voucher.claim is not None:
+            without = state._replace(voucher=voucher._replace(claim=None))
+            steps.append(self._vouched(without, voucher.claim, "the bucket comes to its end, and "))
         if voucher.ledger is None and not rules.time_before_end:
             read = voucher._replace(ledger=state.ledger)
             steps.append(("the voucher reads the ledger's end", state._replace(voucher=read)))
@@ -492,7 +516,9 @@ class Classifying:
             offsets = [[one and one.offset for one in both] for both in found]
             steps.append((f"the voucher reads the committed offsets {offsets}", state._replace(voucher=read)))
         elif voucher.clock == UNKNOWN and (rules.clock_before_sample or voucher.ends is not None):
-            steps.append((f"the voucher reads the clock: {now}", self._learned(state, voucher._replace(clock=now))))
+            outlived = rules.drops_claims and voucher.samples and now < voucher.samples[-1].time
+            read = voucher._replace(clock=now, claim=None if outlived else voucher.claim)
+            steps.append((f"the voucher reads the clock: {now}", self._learned(state, read)))
         elif voucher.ends is None:
             listed = state.partitions if rules.lists_live else len(self.inbound) - self.late_partitions
             ends = tuple(
@@ -502,13 +528,22 @@ class Classifying:
             read = voucher._replace(ends=ends)
             steps.append((f"the voucher reads the ends {ends}", self._learned(state, read)))
         elif voucher.ledger is not None and voucher.fresh != UNKNOWN:
-            claimed = min(voucher.fresh, now) + state.set_back
-            covered = _covered(state.arrivals, claimed)
-            harm = None if covered - state.unreadable <= voucher.ledger else Harm.ALLOWED
-            after = state._replace(
-                voucher=Voucher(samples=voucher.samples), vouched=max(state.vouched, claimed), harm=harm
-            )
-            steps.append((f"the voucher vouches for {claimed - state.set_back}", after))
+            claim = Claim(voucher.clock, voucher.fresh, voucher.ledger)
+            done = state._replace(voucher=Voucher(samples=voucher.samples, claim=voucher.claim))
+            steps.append(self._vouched(done, claim))
+            if self.keeps_claims and not state.is_ahead_of_clock():
+                waits = state._replace(voucher=Voucher(samples=voucher.samples, claim=claim))
+                steps.append(("the bucket is behind", waits))
+
+    def _vouched(self, state: State, claim: Claim, when: str = "") -> tuple[str, State]:
+        """Write a time into the bucket, which has reached the ledger's end."""
+        if self.rules.refuses_ahead and (state.is_ahead_of_clock() or claim.clock > state.now):
+            return f"{when}nobody may vouch by a clock that was set back", state
+        claimed = min(claim.fresh, state.now) + state.set_back
+        covered = _covered(state.arrivals, claimed)
+        harm = None if covered - state.unreadable <= claim.ledger else Harm.ALLOWED
+        after = state._replace(vouched=max(state.vouched, claimed), harm=harm)
+        return f"{when}the voucher vouches for {claimed - state.set_back}", after
 
     def _counted(self, state: State, voucher: Voucher) -> Offsets:
         """Return what counts of the committed offsets, of all partitions whose ends are known."""
@@ -547,7 +582,7 @@ class Classifying:
             fresh = max(fresh, reached)
         samples = samples[-self.most_samples :]
         if fresh == UNKNOWN:
-            return state._replace(voucher=Voucher(samples=samples))
+            return state._replace(voucher=Voucher(samples=samples, claim=voucher.claim))
         return state._replace(voucher=voucher._replace(fresh=fresh, samples=samples))
 
     # What must hold
@@ -614,13 +649,14 @@ def _made_anew(state: State, partition: int) -> State:
         return classifier._replace(unacknowledged=renamed)
 
     voucher = state.voucher
+    claim = voucher.claim and voucher.claim._replace(ledger=kept(voucher.claim.ledger))
     return state._replace(
         arrivals=tuple(GONE if at == partition else at for at in state.arrivals),
         topics=_put(state.topics, partition, state.topics[partition] + 1),
         open=_put(state.open, partition, None),
         unreadable=kept(state.unreadable),
         ledger=kept(state.ledger),
-        voucher=voucher._replace(ledger=None if voucher.ledger is None else kept(voucher.ledger)),
+        voucher=voucher._replace(ledger=None if voucher.ledger is None else kept(voucher.ledger), claim=claim),
         classifiers=tuple(lost(classifier) for classifier in state.classifiers),
         faults=state.faults._replace(recreations=state.faults.recreations - 1),
     )

@@ -273,7 +273,16 @@ SMALL = [
         liveness=True,
         exercises=("stays open", "is committed", "is aborted"),
     ),
-    _classifying("the clock is set back", 2, 0, clocks=1, ledgers=(OURS,), most_samples=3, exercises=("set back",)),
+    _classifying("the clock is set back", 2, 0, clocks=1, ledgers=(OURS,), most_samples=3, exercises=("set back to",)),
+    _classifying(
+        "the clock is set back while a bucket is behind",
+        2,
+        clocks=1,
+        keeps_claims=True,
+        most_samples=1,
+        ledgers=(OURS,),
+        exercises=("set back to", "is behind", "comes to its end, and the voucher vouches", "nobody may vouch"),
+    ),
     _classifying(
         "can finish: inbound is made anew",
         1,
@@ -455,6 +464,7 @@ REMOVED = [
     _without("vouches_for_epoch", _view, STOP, losses=1, expected=Harm.ALLOWED),
     _without("vouches_at_end", _view, STOP, expected=Harm.ALLOWED),
     _without("ledger_as_held", _view, STOP, strangers=1, expected=Harm.ALLOWED),
+    _without("refuses_ahead", _classifying, 2, clocks=1, ledgers=(OURS,), expected=Harm.ALLOWED),
     _without("counts_first", _keys, STOP, keys=1, restarts=1, expected=Harm.ALLOWED),
     _without("counts_again", _keys, STOP, keys=1, liveness=True, expected=Harm.STUCK),
     # L5
@@ -487,6 +497,7 @@ REMOVED = [
     _without("every_partition", _classifying, 1, 1, expected=Harm.ALLOWED),
     _without("clock_before_sample", _classifying, 1, 0, expected=Harm.ALLOWED),
     _without("samples_as_held", _classifying, 2, transactions=1, expected=Harm.ALLOWED),
+    _without("drops_claims", _classifying, 2, clocks=1, keeps_claims=True, ledgers=(OURS,), expected=Harm.ALLOWED),
     _without("lists_live", _classifying, 1, 1, late_partitions=1, expected=Harm.ALLOWED),
     # L6
     _without("guard_identity", _view, STOP, snapshots=1, rollbacks=1, expected=Harm.ALLOWED),

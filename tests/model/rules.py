@@ -76,6 +76,7 @@ class Rules:
     vouches_for_epoch: bool = rule("L4", "the epoch must still hold when its bucket is vouched for")
     vouches_at_end: bool = rule("L4", "`applied` must have reached the ledger's end")
     ledger_as_held: bool = rule("L4", "the ledger's end is what Kafka holds, not what may be read of it")
+    refuses_ahead: bool = rule("L4", "what was read on a server lies not ahead of its clock when it is vouched for")
     counts_first: bool = rule("L4", "under a new identity a bucket is counted before it is vouched for")
     counts_again: bool = rule("L4", "a bucket is counted again every minute")
     replication_counts: bool = rule("L4", "the identity is the run id and the replication id")
@@ -107,6 +108,7 @@ class Rules:
     every_partition: bool = rule("L5", "a sample counts when the committed offsets have reached it in every partition")
     clock_before_sample: bool = rule("L5", "the clock is read before the ends that are sampled with it")
     samples_as_held: bool = rule("L5", "the ends that are sampled are what Kafka holds, not what may be read of it")
+    drops_claims: bool = rule("L5", "where the clock was set back nothing waits for the ledger's end any more")
     lists_live: bool = rule("L5", "the list of inbound partitions is asked for live")
     # verdict.lua, Rules
     guard_identity: bool = rule("L6", "the guard compares the marker's identity with that of the server that answers")

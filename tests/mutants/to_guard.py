@@ -54,6 +54,19 @@ L4 = [
         ),
     ),
     Mutant(
+        "a time that lies ahead is taken for now",
+        "refuses_ahead",
+        "it was read before the clock was set back, and covers what came in since",
+        (
+            Edit("suppression/vouch.lua", "if math.max(fresh, tonumber(ARGV[7])) > now then", "if false then"),
+            Edit(
+                "suppression/vouch.lua",
+                "local fresh, before = tonumber(ARGV[6])",
+                "local fresh, before = math.min(tonumber(ARGV[6]), now)",
+            ),
+        ),
+    ),
+    Mutant(
         "a new identity is not counted",
         "counts_first",
         "what was counted on another server counts on this one",
@@ -372,6 +385,12 @@ L5 = [
                 "lambda: {p: Bounds(0, end) for p, end in self._offsets.stable_ends(known).items()},",
             ),
         ),
+    ),
+    Mutant(
+        "what waits for the ledger's end outlives its clock",
+        "drops_claims",
+        "it looks new once the clock that was set back has caught up",
+        (Edit("voucher.py", "if claim.server.identity not in back]", "]"),),
     ),
     Mutant(
         "the list of partitions is kept",
