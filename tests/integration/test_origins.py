@@ -141,7 +141,7 @@ def test_a_text_that_is_gone_proves_nothing(system: System) -> None:
     assert said(system, 0)[0] == (
         "3 opt-ins held against their texts: 1 as the text says, 2 whose text is gone, of which nothing can be said"
     )
-    forge(system, HERE, PATIENT, later=60_000, offset=3)
+    forge(system, HERE, PATIENT, later=2 * 60 * 60 * 1000, offset=3)
     settle(system)
     assert said(system, 1)[-2].startswith("4 opt-ins held against their texts: 1 as the text says, 1 not, 2 whose text")
 
