@@ -192,9 +192,22 @@ class Applier:
         """Stop in front of what cannot even be unpacked, as in front of a record that cannot be read."""
         for partition, found in blocked.items():
             reading = self._reading.get(partition)
-            if reading is not None and reading.stopped is None and reading.position == found.offset:
+            if reading is None or reading.stopped is not None:
+                continue
+            if reading.position == found.offset:
                 reading.stopped = found.why
-                self._log.error(found.why, bucket=partition.number, offset=found.offset)
+            if reading.stopped is not None or not (reading.stands_still or reading.seek):
+                self._log.error(self._why(partition, reading, found), bucket=partition.number, offset=reading.position)
+
+    @staticmethod
+    def _why(partition: Partition, reading: Reading, found: Blocked) -> str:
+        """Return what blocks a bucket, and where it stands if not at the batch's first record.
+
+        It may stand in front of places without a record, or within the batch, if a worker with more memory got there.
+        """
+        if reading.position == found.offset:
+            return found.why
+        return f"{found.why}; bucket {partition.number} stands at offset {reading.position}: a skip begins there"
 
     def _look_at_awaited(self) -> None:
         """Go on with buckets whose record's schema is known now, or is given up: then they stop."""
@@ -208,9 +221,11 @@ class Applier:
             self._complaints.say("applying waits for the schema registry", reason=trouble, buckets=len(waiting))
 
     def _look_at_blocked(self, inbox: Inbox) -> None:
-        """Go on behind what cannot even be unpacked where an operator wrote so."""
-        parts = {}
-        for partition in [*inbox.blocked]:
+        """Go on behind what cannot even be unpacked where an operator wrote so, and name what blocks the others."""
+        parts, standing = {}, []
+        if inbox.blocked:
+            self._passage.ask()
+        for partition, found in [*inbox.blocked.items()]:
             reading = self._reading.get(partition)
             if reading is None or reading.away:
                 continue
@@ -219,6 +234,9 @@ class Applier:
                 reading.stopped = None
                 part = parts[partition] = Part(reading.position)
                 part.pass_over(past)
+            else:
+                standing.append(self._why(partition, reading, found))
+        self._health.tell(PART, "unreadable", "; ".join(standing) or None)
         try:
             if parts:
                 self._apply(parts)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -70,6 +72,27 @@ def until(member: Applying, condition: Callable[[], bool]) -> None:
         return condition()
 
     wait_for("it is applied", holds)
+
+
+@contextmanager
+def skips_read_beside(member: Applying) -> Iterator[Callable[[Callable[[], bool]], None]]:
+    """Have skips read only where the applier asks for them, as in a worker; yield what goes round its loop."""
+    stop = threading.Event()
+    beside = threading.Thread(target=member.passage.run, args=(stop,))
+    beside.start()
+
+    def applied_until(condition: Callable[[], bool]) -> None:
+        def holds() -> bool:
+            member.apply(3)
+            return condition()
+
+        wait_for("it is applied", holds)
+
+    try:
+        yield applied_until
+    finally:
+        stop.set()
+        beside.join()
 
 
 def stands(member: Applying, bucket: int = 0) -> Callable[[], bool]:
@@ -370,6 +393,7 @@ SMALL = {
     "OPTOUT_KAFKA_MESSAGE_MAX_BYTES": "400000",
 }
 """A client for which a batch of some megabytes is what one of 150 MB is for one without settings."""
+SMALL_CLIENT = {name.removeprefix("OPTOUT_KAFKA_").replace("_", ".").lower(): value for name, value in SMALL.items()}
 
 
 def batch(system: System, role: str = "inbound", *values: bytes) -> None:
@@ -422,7 +446,6 @@ def test_heir_passes_over_what_was_skipped(system: System, settings: Settings, m
     """A skip counts in the topic that it names, and for whoever comes to its place before it is committed past."""
     monkeypatch.setattr(inbox, "TRY_AGAIN", 0.2)
     system.make_topics(inbound=1, reviews=1, dead=1)
-    small = {name.removeprefix("OPTOUT_KAFKA_").replace("_", ".").lower(): value for name, value in SMALL.items()}
     batch(system)
     system.send([inbound(HERE, PATIENT, "STOP")])
     topic = system.topics["inbound"]
@@ -441,7 +464,7 @@ def test_heir_passes_over_what_was_skipped(system: System, settings: Settings, m
     with monkeypatch.context() as patch:
         for method in ("send", "finish"):
             patch.setattr(Commits, method, lambda *_: None)
-        dead = Classifying(system, properties=small, skips=True)
+        dead = Classifying(system, properties=SMALL_CLIENT, skips=True)
         dead.until(lambda: bool(dead.inbox.blocked))
         for _ in range(3):
             dead.passage.look()
@@ -452,7 +475,7 @@ def test_heir_passes_over_what_was_skipped(system: System, settings: Settings, m
         passes(dead)
         dead.die()
     assert system.committed("classify", "inbound")[0] < 10
-    heir = Classifying(system, properties=small, skips=True)
+    heir = Classifying(system, properties=SMALL_CLIENT, skips=True)
 
     def all_classified() -> bool:
         heir.passage.look()
@@ -482,3 +505,43 @@ def test_every_fold_passes_over_a_batch_that_cannot_be_unpacked(system: System) 
     assert [line for line in compared.stdout.splitlines() if "vouched for" not in line and "text" not in line] == []
     told = system.run("history", HERE, PATIENT, **SMALL)
     assert (told.returncode, "opted in" in told.stdout.splitlines()[0]) == (0, True), told.stderr
+
+
+def test_batch_behind_places_without_a_record(system: System, settings: Settings) -> None:
+    """A bucket in front of such places is named with where it stands, and each skip counts without a restart."""
+    transaction(system)
+    batch(system, "ledger")
+    system.append((HERE, PATIENT, "STOP"))
+    member = Applying(system, properties=SMALL_CLIENT, skips=True)
+    standing = "cannot be read from offset 2 on"
+    with skips_read_beside(member) as applied_until:
+        applied_until(lambda: any(standing in event for event in member.said()))
+        (said,) = (event for event in member.said() if standing in event)
+        assert said.endswith("bucket 0 stands at offset 0: a skip begins there")
+        applied_until(lambda: said in member.ops.health.unready().get("apply", ()))
+        write_skips(settings, [written(system, digest=NO_RECORD, end=2)])
+        applied_until(lambda: system.metas("applied")[0] == 2)
+        assert system.members() == set()
+        write_skips(settings, [written(system, digest=NO_RECORD, offset=2, end=12)])
+        applied_until(lambda: whole(system))
+        assert system.members() == {(HERE, PATIENT)}
+        applied_until(lambda: "apply" not in member.ops.health.unready())
+    member.die()
+
+
+def test_rest_of_a_batch_is_skipped(system: System, settings: Settings) -> None:
+    """A bucket that a worker with more memory left within such a batch is named, and a skip of the rest counts."""
+    batch(system, "ledger")
+    system.append((HERE, PATIENT, "STOP"))
+    first = Applying(system, skips=True)
+    until(first, stands(first))
+    write_skips(settings, [written(system, digest=digest_of(bytes(200_000)))])
+    until(first, lambda: system.metas("applied")[0] == 1)
+    first.die()
+    member = Applying(system, properties=SMALL_CLIENT, skips=True)
+    with skips_read_beside(member) as applied_until:
+        applied_until(lambda: any("bucket 0 stands at offset 1:" in event for event in member.said()))
+        write_skips(settings, [written(system, digest=NO_RECORD, offset=1, end=10)])
+        applied_until(lambda: whole(system))
+    assert system.members() == {(HERE, PATIENT)}
+    member.die()

@@ -37,7 +37,6 @@ from consumer.intake import Intake, Topics
 from consumer.kafka import topics
 from consumer.kafka.committed import KeptOffsets
 from consumer.kafka.inbox import Inbox
-from consumer.kafka.probe import Probe
 from consumer.kafka.producers import LedgerProducer, TransactionalOutbox
 from consumer.kafka.topics import topic_ids
 from consumer.ledger import Ledger
@@ -64,7 +63,6 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from consumer.domain.bad_records import BadRecords
-    from consumer.kafka.inbox import Partition
     from consumer.kafka.producers import Outgoing, Publishing
     from consumer.wire.lookups import Lookups
 
@@ -470,11 +468,6 @@ class System(AbstractContextManager["System"]):
         """Return the topic of skips, to be read from its beginning."""
         return SkipLog(self.client(), self.topics["skips"], lambda value: self.codec.decode(Skip, value))
 
-    def goes_on(self, partition: Partition, offset: int, limit: int) -> int:
-        """Return where a topic can be read on."""
-        with Probe(self.client()) as probe:
-            return probe.goes_on(partition, offset, limit)
-
     def redis(self) -> redis.Redis:
         """Return a client as the worker has it: it tries once."""
         retry = Retry(NoBackoff(), 0)
@@ -641,7 +634,7 @@ class Applying:
         )
         self.passage = Passage(
             Allowed([Skips(system.ledger.topic, system.ledger.topic_id)], system.skip_log() if skips else None),
-            system.goes_on,
+            probing(system.client(**properties or {})),
             metrics=self.ops.metrics,
             log=log,
         )
