@@ -2,77 +2,108 @@
 
 A type that holds itself lets a few kilobytes nest so deeply that the Avro library, which is compiled, overruns its
 stack: the process dies, at each start again, and no exception tells of it. An array of what takes no bytes (nulls) lets
-ten of them stand for 2^62 items; records of records of nothing, each twice in the next, take as long without a byte.
+ten of them stand for 2^62 items; one of a thousand nulls and a number has each byte stand for a thousand steps; records
+of records of nothing, each twice in the next, take as long without a byte. Meanwhile no other thread runs.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from consumer.wire.schemas import Resolved
 
 MOST_PARTS = 10_000
 """Types that are read for one record, each counted as often as it is read. Ours have some dozens."""
+MOST_PARTS_A_BYTE = 16
+"""The same for each byte that an array or a map goes on."""
 MOST_LEVELS = 64
 
+_FLOATING = frozenset({"boolean", "float", "double"})
+_PRIMITIVES = _FLOATING | {"null", "string", "bytes", "int", "long"}
+_WORDS = _PRIMITIVES | {"record", "error", "enum", "fixed", "array", "map", "union", "error_union", "request"}
+"""What the library never takes for a name, though it lets a type be named so, and finds other bounds there."""
 
-def is_bounded(schema: Resolved) -> bool:
-    """Return whether reading under this schema has a bound.
 
-    No type holds itself, every item of an array takes a byte or more, and there are not too many types in each other.
+def is_bounded(schema: Resolved, *, skipping_blindly: bool = False) -> bool:
+    """Return whether reading under this parsed schema has a bound.
+
+    No type holds itself, each item of an array takes bytes enough for its parts, and there are not too many types in
+    each other. `skipping_blindly` is for a reader that goes on over the end of the bytes, as the library does where it
+    skips a value of fixed length.
     """
     try:
-        _least(schema, {}, frozenset())
-        parts, levels = _size(schema, {})
+        cost = _Costs(skipping_blindly=skipping_blindly).of(schema)
     except (_Unbounded, RecursionError):
         return False
-    return parts <= MOST_PARTS and levels <= MOST_LEVELS
+    return cost.parts <= MOST_PARTS and cost.levels <= MOST_LEVELS
 
 
 class _Unbounded(Exception):
-    """A type that holds itself, or an array of nothing."""
+    """A type that holds itself, a name that stands for two types, or an array of next to nothing."""
 
 
-def _least(schema: Any, named: dict[str, int], within: frozenset[str]) -> int:
-    """Return how many bytes a value takes at least: 0, or 1 for any number above. `named` are the types seen so far."""
-    if isinstance(schema, list):
-        for branch in schema:
-            _least(branch, named, within)
-        return 1
-    if isinstance(schema, str):
-        if schema in within:
+class _Cost(NamedTuple):
+    """What reading one value takes at most, with one item in each array."""
+
+    parts: int
+    levels: int = 0
+    unpaid: int = 1
+    """How many parts more than its bytes allow, however many items its arrays have."""
+
+
+_NOTHING = _Cost(1)
+_BYTE = _Cost(1, unpaid=1 - MOST_PARTS_A_BYTE)
+"""What takes a byte or more."""
+
+
+class _Costs:
+    """Adds up the types of a schema. A name is known once its type is complete, so none is found within itself."""
+
+    def __init__(self, *, skipping_blindly: bool) -> None:
+        self._of_fixed_length = _NOTHING if skipping_blindly else _BYTE
+        self._named: dict[str, _Cost] = {}
+
+    def of(self, schema: Any) -> _Cost:
+        """Return what a value of this type takes. Raises _Unbounded."""
+        if isinstance(schema, list):
+            return _joined([self.of(branch) for branch in schema], either=True)
+        if isinstance(schema, str):
+            return self._of_name(schema)
+        kind = schema["type"]
+        if kind == "array":
+            return self._of_items(self.of(schema["items"]))
+        if kind == "map":
+            return self._of_items(_joined([_BYTE, self.of(schema["values"])]))
+        if "name" not in schema:
+            return self._of_name(kind)
+        cost = self._of_definition(schema)
+        if schema["name"] in _WORDS or schema["name"] in self._named:
             raise _Unbounded
-        return named.get(schema, int(schema != "null"))
-    if "name" in schema:
-        named[schema["name"]] = _of_named(schema, named, within)
-        return named[schema["name"]]
-    if schema["type"] == "array" and not _least(schema["items"], named, within):
-        raise _Unbounded
-    if schema["type"] == "map":  # each entry has a key, which takes a byte
-        _least(schema["values"], named, within)
-    return 1 if schema["type"] in ("array", "map") else _least(schema["type"], named, within)
+        self._named[schema["name"]] = cost
+        return cost
+
+    def _of_name(self, name: str) -> _Cost:
+        if name in _PRIMITIVES:
+            return _NOTHING if name == "null" else self._of_fixed_length if name in _FLOATING else _BYTE
+        if name not in self._named:
+            raise _Unbounded
+        return self._named[name]
+
+    def _of_items(self, item: _Cost) -> _Cost:
+        if item.unpaid > 0:
+            raise _Unbounded
+        return _joined([_BYTE, item._replace(unpaid=0)])
+
+    def _of_definition(self, schema: Any) -> _Cost:
+        """Return the same of a record, an enum, or a fixed number of bytes."""
+        if "fields" in schema:
+            return _joined([self.of(field["type"]) for field in schema["fields"]])
+        return _NOTHING if schema.get("size", 1) <= 0 else self._of_fixed_length if "size" in schema else _BYTE
 
 
-def _of_named(schema: Any, named: dict[str, int], within: frozenset[str]) -> int:
-    """Return the same of a record, an enum, or a fixed number of bytes."""
-    if "fields" not in schema:
-        return int(schema.get("size", 1) > 0)
-    inside = within | {schema["name"]}
-    return max((_least(field["type"], named, inside) for field in schema["fields"]), default=0)
-
-
-def _size(schema: Any, named: dict[str, tuple[int, int]]) -> tuple[int, int]:
-    """Return how many types are read for one value at most, and how many levels they are in each other."""
-    if isinstance(schema, str):
-        return named.get(schema, (1, 0))
-    if isinstance(schema, list):
-        inner = [_size(branch, named) for branch in schema]
-    elif "fields" in schema:
-        inner = [_size(field["type"], named) for field in schema["fields"]]
-    else:
-        inner = [_size(schema[key], named) for key in ("type", "items", "values") if key in schema]
-    size = 1 + sum(parts for parts, _ in inner), 1 + max((levels for _, levels in inner), default=0)
-    if isinstance(schema, dict) and "name" in schema:
-        named[schema["name"]] = size
-    return size
+def _joined(inner: list[_Cost], *, either: bool = False) -> _Cost:
+    """Return what all of these take together; `either` is for a union, whose first byte says which one it is."""
+    parts, levels = 1 + sum(cost.parts for cost in inner), 1 + max((cost.levels for cost in inner), default=0)
+    unpaid = [cost.unpaid for cost in inner]
+    return _Cost(parts, levels, _BYTE.unpaid + max(unpaid, default=0) if either else 1 + sum(unpaid))

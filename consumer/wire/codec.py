@@ -31,11 +31,22 @@ if TYPE_CHECKING:
 __all__ = ["Codec", "Reason", "SchemaError", "SchemaSourceUnavailable", "Unreadable"]
 
 
+class _Ending(BytesIO):
+    """Bytes that fail at their end. Slower: each read is a call from the library's compiled code."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        found = super().read(size)
+        if size is not None and len(found) < size:
+            raise EOFError
+        return found
+
+
 class _Plan(NamedTuple):
     """How to read what was written with one schema: `reader` is None where nothing has to be resolved."""
 
     writer: Resolved
     reader: Parsed | None
+    stream: type[BytesIO]
 
 
 class Codec:
@@ -76,9 +87,10 @@ class Codec:
         if value is None:
             raise Unreadable(Reason.NO_VALUE)
         plan = self._plan(kind, framing.schema_id_of(value))
-        datum = _read(value, plan.writer, plan.reader)
+        datum = _read(value, plan)
         if kind is KeywordRecord:
-            _check_canonical(value, plan.writer, datum if plan.reader is None else _read(value, plan.writer, None))
+            whole = datum if plan.reader is None else _read(value, plan._replace(reader=None))
+            _check_canonical(value, plan.writer, whole)
         return from_datum(kind, datum)
 
     def _writer(self, kind: type[Record]) -> tuple[bytes, Parsed]:
@@ -107,14 +119,17 @@ class Codec:
             raise Unreadable(Reason.INCOMPATIBLE)
         reader = self._schemas.reader(record)
         same = to_parsing_canonical_form(writer) == to_parsing_canonical_form(reader)
-        return _Plan(writer, None if same else reader)
+        # What today's schema does not know is skipped, and that goes on over the end of the bytes: ten of them could
+        # stand for an array of 2^62 booleans.
+        stream = BytesIO if same or is_bounded(writer, skipping_blindly=True) else _Ending
+        return _Plan(writer, None if same else reader, stream)
 
 
-def _read(value: bytes, writer: Resolved, reader: Parsed | None) -> Datum:
-    stream = BytesIO(value)
+def _read(value: bytes, plan: _Plan) -> Datum:
+    stream = plan.stream(value)
     stream.seek(framing.HEADER_SIZE)
     try:
-        datum = schemaless_reader(stream, writer, reader)
+        datum = schemaless_reader(stream, plan.writer, plan.reader)
     except SchemaResolutionError:
         raise Unreadable(Reason.INCOMPATIBLE) from None
     except Exception:  # noqa: BLE001 - what the library raises for bytes that are no record is not documented

@@ -211,6 +211,28 @@ def test_what_reading_a_record_takes_is_bounded_by_its_bytes(extra: dict[str, An
     assert reason_of(lambda: decode_foreign(InboundMessage, schema, datum)) == Reason.INCOMPATIBLE
 
 
+@pytest.mark.parametrize(
+    ("items", "value"),
+    [
+        ("boolean", True),
+        (
+            {"type": "record", "name": "Place", "fields": [{"name": n, "type": "double"} for n in "xy"]},
+            {"x": 1, "y": 2},
+        ),
+        ({"type": "fixed", "name": "Hash", "size": 4}, b"abcd"),
+    ],
+)
+def test_an_array_does_not_go_on_over_the_end(items: Any, value: Any) -> None:
+    """What is skipped ends with its bytes: ten could stand for 2^62 items, each of which is skipped where none is."""
+    schema = current(InboundMessage)
+    schema["fields"].append({"name": "extra", "type": {"type": "array", "items": items}})
+    sound = written(schema, example(InboundMessage) | {"extra": [value]})
+    codec = Codec(Known(schema))
+    assert codec.decode(InboundMessage, sound) == from_datum(InboundMessage, example(InboundMessage))
+    endless = written(schema, example(InboundMessage) | {"extra": []})[:-1] + b"\x80" * 9 + b"\x01"
+    assert reason_of(lambda: codec.decode(InboundMessage, endless)) == Reason.NOT_AVRO
+
+
 def test_what_others_write_is_bounded() -> None:
     """A writer's types may be named, used twice and nested, as long as none holds itself."""
     schema = current(InboundMessage)
