@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from consumer.wire.bounds import is_bounded
 from consumer.wire.errors import SchemaError, SchemaSourceUnavailable, UnknownSchema
-from consumer.wire.schemas import HIGHEST_ID, LOCAL_IDS, WriterSchema, record_names, without_logical_types
+from consumer.wire.schemas import HIGHEST_ID, LOCAL_IDS, WriterSchema, parse_with, record_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -99,7 +99,7 @@ class RegistrySchemas:
         self._local = local
         self._topics = dict(topics)
         self._by_id: dict[int, Resolved] = {}
-        self._find_named, self._parse = _resolving()
+        self._find_named = _finding()
 
     def writer(self, record: str) -> WriterSchema:
         """Return the current schema of a record and its id in the registry.
@@ -156,8 +156,7 @@ class RegistrySchemas:
         if schema.schema_type != AVRO:
             raise ValueError("a schema of another kind")
         named = self._find_named(schema, _References(self._client, schema.schema_str))
-        text = json.dumps(without_logical_types(json.loads(schema.schema_str)))
-        parsed = self._parse(text, without_logical_types(named))
+        parsed = parse_with(json.loads(schema.schema_str), named)
         if not isinstance(parsed, (dict, list)) or not record_names(parsed) or not is_bounded(parsed):
             raise ValueError("not the schema of a record, or one that cannot be read within bounds")
         return parsed
@@ -261,18 +260,18 @@ def _name(client: SchemaRegistryClient) -> str:
     return f"the schema registry {shown}".rstrip()
 
 
-def _resolving() -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """Return the client library's own two steps: finding what a schema refers to, and parsing it with that.
+def _finding() -> Callable[..., Any]:
+    """Return the client library's own way of finding what a schema refers to.
 
-    Taken at the start: a library without them must not make schemas out to be unknown. Raises SchemaError.
+    Taken at the start: a library without it must not make schemas out to be unknown. Raises SchemaError.
     """
     try:
-        avro = import_module("confluent_kafka.schema_registry.avro")
-        return avro._resolve_named_schema, import_module(f"{avro.__package__}.common.avro").parse_schema_with_repo  # noqa: SLF001
+        found: Callable[..., Any] = import_module("confluent_kafka.schema_registry.avro")._resolve_named_schema  # noqa: SLF001
     except (ImportError, AttributeError):
         raise SchemaError(
             "this version of confluent-kafka cannot resolve references of schemas: install sms-optout[registry] anew"
         ) from None
+    return found
 
 
 def _library() -> ModuleType:

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import fastavro
+from fastavro.repository import AbstractSchemaRepository, SchemaRepositoryError
+from fastavro.schema import load_schema
 
 from consumer.wire.errors import SchemaError, UnknownSchema
 
@@ -25,6 +27,8 @@ LOCAL_IDS = range(0x534D5301, 0x534D5400)
 HIGHEST_ID = 2**31 - 1
 """No registry counts further. One that is asked for more fails in its own way, which would read as an outage."""
 
+MOST_LOADED = 200
+"""How often a schema of others may be asked for while one is parsed that refers to them, itself included."""
 
 Resolved = Parsed | list[Any]
 """A schema that something was written with: a record, or a union with records among its branches."""
@@ -68,12 +72,20 @@ def parse(text: str) -> Parsed:
 
     Raises ValueError, or fastavro's SchemaParseException or UnknownType, for what is no Avro record.
     """
-    schema = without_logical_types(json.loads(text))
+    schema = _without_hints(json.loads(text))
     if not isinstance(schema, dict) or schema.get("type") != "record":
         raise ValueError("not the schema of a record")
     parsed = fastavro.parse_schema(schema)
     assert isinstance(parsed, dict)
     return parsed
+
+
+def parse_with(schema: Any, named: Mapping[str, Any]) -> Any:
+    """Return a schema of JSON parsed, its logical types dropped, with those that it refers to by name.
+
+    Raises what fastavro raises, and whatever else comes of JSON that is no Avro.
+    """
+    return load_schema("", repo=_Types(_without_hints({**named, "": schema})))
 
 
 def record_name(schema: Mapping[str, Any] | str) -> str:
@@ -128,10 +140,32 @@ class Schemas:
             raise UnknownSchema(schema_id) from None
 
 
-def without_logical_types(schema: Any) -> Any:
-    """Return a schema as it was read from JSON, its logical types dropped."""
+class _Types(AbstractSchemaRepository):
+    """Schemas by name, as the Avro library asks for those that it misses: of two that name each other, without end."""
+
+    def __init__(self, schemas: Mapping[str, Any]) -> None:
+        self._schemas = schemas
+        self._left = MOST_LOADED
+
+    def load(self, name: str) -> Any:
+        """Return the schema of this name."""
+        self._left -= 1
+        if self._left < 0:
+            raise ValueError("a schema that refers to others without end")
+        if name not in self._schemas:
+            raise SchemaRepositoryError(f"no schema has the name {name}")
+        return self._schemas[name]
+
+
+_HINTS = frozenset({"logicalType", "__fastavro_parsed", "__named_schemas"})
+"""Attributes that the Avro library acts on. With its own two it takes a schema for one that it has parsed already, and
+would read by types that stand nowhere in it."""
+
+
+def _without_hints(schema: Any) -> Any:
+    """Return a schema as it was read from JSON, without its logical types and what else the Avro library acts on."""
     if isinstance(schema, dict):
-        return {key: without_logical_types(value) for key, value in schema.items() if key != "logicalType"}
+        return {key: _without_hints(value) for key, value in schema.items() if key not in _HINTS}
     if isinstance(schema, list):
-        return [without_logical_types(item) for item in schema]
+        return [_without_hints(item) for item in schema]
     return schema

@@ -355,6 +355,14 @@ def laughs(name: str, inner: Any) -> list[Any]:
     return types
 
 
+def rootless(name: str, **types: Any) -> dict[str, Any]:
+    """Return a record without a namespace."""
+    return record(name, **types) | {"namespace": ""}
+
+
+NULLS = dict.fromkeys((f"n{i}" for i in range(9_000)), "null")
+
+
 @pytest.mark.parametrize(
     "schema",
     [
@@ -367,8 +375,23 @@ def laughs(name: str, inner: Any) -> list[Any]:
         record("InboundMessage", **{f"f{i}": one for i, one in enumerate(laughs("L", "null"))}),
         record("InboundMessage", body={"type": "string", "doc": "x" * registry.LONGEST_SCHEMA}),
         json.loads('{"type":"array","items":' * 500 + '"string"' + "}" * 500),
+        record("InboundMessage", a={"type": "array", "items": record("Next", **NULLS, one="int")}),
+        record("InboundMessage", a={"type": "map", "values": record("Next", **NULLS)}),
+        record("InboundMessage", a={"type": "array", "items": ["null", record("Next", **NULLS)]}),
+        [
+            record("B", a="int"),
+            record("C", b=["null", "up.B"]),
+            record("B", c="up.C"),
+            record("InboundMessage", c="up.C"),
+        ],
+        rootless("InboundMessage", a=rootless("null", a="int"), b={"type": "array", "items": "null"}),
+        rootless("InboundMessage", a=rootless("union"), u=rootless("u", a="union")),
+        rootless("InboundMessage", a=""),
     ],
-    ids=["self", "map", "each-other", "nulls", "nothings", "fixed-nothings", "laughs", "long", "deep"],
+    ids=[
+        *("self", "map", "each-other", "nulls", "nothings", "fixed-nothings", "laughs", "long", "deep"),
+        *("next-to-nothings", "next-to-nothing-map", "next-to-nothing-union", "twice", "null", "union", "no-name"),
+    ],
 )
 def test_a_schema_without_bounds_is_refused(client: SchemaRegistryClient, schema: Any) -> None:
     """No schema makes some bytes lead so deep that the process dies, or take hours: a dead letter, in milliseconds."""
@@ -377,8 +400,26 @@ def test_a_schema_without_bounds_is_refused(client: SchemaRegistryClient, schema
         RegistrySchemas(client, Schemas(), TOPICS).by_id(schema_id)
 
 
+def test_types_that_a_schema_hides_are_not_read_by(client: SchemaRegistryClient) -> None:
+    """What a schema says to the Avro library alone does not count: such types could hold themselves, unseen."""
+    hidden = {"__fastavro_parsed": True, "__named_schemas": {"up.B": record("B", of=["null", "up.B"])}}
+    fields: Any = dict.fromkeys(("message_id", "location_id", "patient_number", "location_number", "body"), "string")
+    seen = record("InboundMessage", a=record("B"), b="up.B", **fields, received_at="long", provider="string")
+    value = BytesIO()
+    fastavro.schemaless_writer(value, fastavro.parse_schema(seen), {**to_datum(MESSAGE), "a": {}, "b": {}})
+    seen_id = client.register_schema("seen", Schema(json.dumps(seen | hidden)))
+    schemas = RegistrySchemas(client, Schemas(), TOPICS)
+    assert Codec(schemas).decode(InboundMessage, header(seen_id) + value.getvalue()).body == "STOP"
+    unseen = Schema(json.dumps(record("InboundMessage", b="up.B") | hidden))
+    refers = Schema(json.dumps(record("InboundMessage", a="up.A", b="up.B")), references=referring("A"))
+    client.register_schema("up.A", Schema(json.dumps(record("A") | hidden)))
+    for schema in (unseen, refers):
+        with pytest.raises(registry.NoAvro):
+            schemas.by_id(client.register_schema("unseen", schema))
+
+
 def test_references_without_end_are_refused(client: SchemaRegistryClient) -> None:
-    """A schema whose references lead in a circle, or to thousands, is refused, and asked for within bounds."""
+    """A schema whose references or types lead in a circle, or to thousands, is refused, and asked for within bounds."""
     text = json.dumps(record("InboundMessage", body="string"))
     circle = client.register_schema("a", Schema(text, references=[SchemaReference("up.B", "b", 1)]))
     client.register_schema("b", Schema(text, references=[SchemaReference("up.A", "a", 1)]))
@@ -386,7 +427,10 @@ def test_references_without_end_are_refused(client: SchemaRegistryClient) -> Non
     for i in range(1, 40):
         twice = [SchemaReference(f"up.D{i}", f"d{i - 1}", 1)] * 2
         doubling = client.register_schema(f"d{i}", Schema(text, references=twice))
-    for schema_id in (circle, doubling):
+    client.register_schema("up.E", Schema(json.dumps(record("E", a="up.F"))))
+    client.register_schema("up.F", Schema(json.dumps(record("F", a="up.E"))))
+    each_other = Schema(json.dumps(record("InboundMessage", a="up.E")), references=referring("E", "F"))
+    for schema_id in (circle, doubling, client.register_schema("e", each_other)):
         with pytest.raises(registry.NoAvro):
             RegistrySchemas(client, Schemas(), TOPICS).by_id(schema_id)
 
