@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 LOOK_AT_STOP = 1.0
 """Seconds after which a thread that nobody asks looks whether it is told to stop."""
+LOOK_AGAIN = 1.0
+"""Seconds from one look to the next. A stage that stands asks ten times a second, and a look makes clients of Kafka."""
 
 
 class Passage:
@@ -107,6 +109,7 @@ class Passage:
             if self._asked.wait(LOOK_AT_STOP) and not stop.is_set():
                 self._asked.clear()
                 self.look()
+                stop.wait(LOOK_AGAIN)
 
     def look(self) -> None:
         """Read on once, and read anew where that was asked for."""
