@@ -451,16 +451,17 @@ class Inbox:
     def commit_beside(self, offsets: Mapping[Partition, int], notes: Mapping[str, str] = NO_NOTES) -> bool:
         """Commit in the group and in its copy, from another thread than the one that reads.
 
-        The client lets one thread in at a time and knows no queue: one that polls in a loop would never let us in.
+        The client lets one thread in at a time and knows no queue: one that polls in a loop would never let us in. The
+        copy has a client of its own, so nobody reads any later for a copy that Kafka is slow to take.
         """
         self._free.clear()
         try:
             done = self.commit(offsets, notes)
-            if done:  # a copy that somebody joined is behind, and written again later
-                self.copy.write(offsets, notes)
-            return done
         finally:
             self._free.set()
+        if done:  # a copy that somebody joined is behind, and written again later
+            self.copy.write(offsets, notes)
+        return done
 
     def close(self) -> None:
         """Leave the group; what is owned is revoked first, what comes meanwhile is given back unseen.
