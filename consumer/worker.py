@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from consumer.classifier import TooManyDeadLetters
 from consumer.kafka.errors import KafkaGone
+from consumer.kafka.topics import TopicError
 from consumer.ledger import LedgerFault
 from consumer.ops.unforeseen import unexpected
 from consumer.suppression.answers import OtherLedger
@@ -29,7 +30,16 @@ class PartFailed(Exception):
     """One of the parts that run beside each other failed; it has said why."""
 
 
-SPOKEN = (KafkaGone, LedgerFault, OtherLedger, PartFailed, SchemaError, SchemaSourceUnavailable, TooManyDeadLetters)
+SPOKEN = (
+    KafkaGone,
+    LedgerFault,
+    OtherLedger,
+    PartFailed,
+    SchemaError,
+    SchemaSourceUnavailable,
+    TooManyDeadLetters,
+    TopicError,
+)
 """Failures that say in one sentence what is wrong and what to do."""
 
 

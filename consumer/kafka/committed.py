@@ -112,7 +112,7 @@ class CommittedReader:
     def all_committed(self, partitions: Sequence[Partition], timeout: float) -> dict[Partition, Committed | None]:
         """Return the group's committed offsets, asked together. Raises TimeoutError."""
         asked = [TopicPartition(p.topic, p.number) for p in partitions]
-        return committed(self._consumer, asked, timeout) if asked else {}
+        return committed(self._consumer, self.group, asked, timeout) if asked else {}
 
     def write(self, offsets: Mapping[Partition, int], notes: Mapping[str, str]) -> bool:
         """Commit these offsets, each with its topic's note; False where they could not be: the group has members."""
@@ -123,7 +123,7 @@ class CommittedReader:
             done = self._consumer.commit(offsets=places, asynchronous=False)
         except CLIENT_ERRORS as problem:
             if triage(problem) is Triage.FATAL:
-                raise KafkaGone(f"offsets cannot be committed: {sentence(problem)}") from None
+                raise KafkaGone(f"offsets cannot be committed in the group {self.group}: {sentence(problem)}") from None
             return False
         return all(place.error is None for place in done or [])
 
@@ -211,18 +211,22 @@ class KeptOffsets:
         self._copy.close()
 
 
-def committed(consumer: Consumer, asked: list[TopicPartition], timeout: float) -> dict[Partition, Committed | None]:
-    """Return the offsets that a consumer's group has committed. Raises TimeoutError."""
+def committed(
+    consumer: Consumer, group: str, asked: list[TopicPartition], timeout: float
+) -> dict[Partition, Committed | None]:
+    """Return the offsets that a consumer's group has committed. Raises TimeoutError; both failures name the group."""
     began = time.monotonic()
     try:
         answers = consumer.committed(asked, timeout=timeout)
     except CLIENT_ERRORS as problem:
         if triage(problem) is Triage.FATAL:
-            raise KafkaGone(f"the committed offsets cannot be read: {sentence(problem)}") from None
-        raise TimeoutError(f"{sentence(problem)} after {time.monotonic() - began:.1f} s") from None
+            raise KafkaGone(f"the committed offsets of {group} cannot be read: {sentence(problem)}") from None
+        waited = f"{sentence(problem)} after {time.monotonic() - began:.1f} s"
+        # Where a right is missing the client hears of it, and goes on looking for the group's coordinator.
+        raise TimeoutError(f"{group}: {waited} (may this user read that group?)") from None
     for answer in answers:
         if answer.error is not None:
-            raise TimeoutError(sentence(answer.error))
+            raise TimeoutError(f"{group}: {sentence(answer.error)}")
     return {
         Partition(a.topic, a.partition): Committed(a.offset, a.metadata or "") if a.offset >= 0 else None
         for a in answers

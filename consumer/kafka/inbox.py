@@ -139,7 +139,8 @@ class Inbox:
         self._raised: Exception | None = None
         self.joined = False
         """Whether the group has us in: not before the first assignment, and not from a lost one to the next."""
-        self.copy = OffsetsCopy(config, config["group.id"])
+        self._group = str(config["group.id"])
+        self.copy = OffsetsCopy(config, self._group)
         """Where what the group has committed is kept as well."""
         self.token = NO_TOKEN
         """The assignment in force. Replaced, never changed, so that another thread can hold on to the one it saw."""
@@ -374,7 +375,7 @@ class Inbox:
 
         Read_committed: it waits while a transaction that holds offsets of these partitions is pending.
         """
-        return committed(self._consumer, [TopicPartition(p.topic, p.number) for p in partitions], timeout)
+        return committed(self._consumer, self._group, [TopicPartition(p.topic, p.number) for p in partitions], timeout)
 
     def known_end(self, partition: Partition, position: int) -> int | None:
         """Return where reading can get to, as the last fetch told it, None if none has: costs no request.
@@ -442,7 +443,7 @@ class Inbox:
 
     def _not_committed(self, problem: BaseException | KafkaError) -> None:
         if triage(problem) is Triage.FATAL:
-            raise KafkaGone(f"offsets cannot be committed: {sentence(problem)}") from None
+            raise KafkaGone(f"offsets cannot be committed in the group {self._group}: {sentence(problem)}") from None
         self._complain(problem)
 
     def _complain(self, problem: BaseException | KafkaError) -> None:

@@ -55,7 +55,10 @@ class Offsets:
         return found
 
     def _described(self, topics: Sequence[str]) -> list[Partition]:
-        futures = self._admin.describe_topics(TopicCollection([*topics]), request_timeout=self._timeout)
+        try:
+            futures = self._admin.describe_topics(TopicCollection([*topics]), request_timeout=self._timeout)
+        except CLIENT_ERRORS as problem:
+            raise OffsetsUnavailable(sentence(problem)) from None
         described = {topic: self._result(future) for topic, future in futures.items()}
         return [Partition(topic, each.id) for topic in topics for each in described[topic].partitions]
 

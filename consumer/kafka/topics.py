@@ -32,12 +32,17 @@ LEDGER_REPLICATION = 3
 LEDGER_MIN_INSYNC = 2
 LIFTED = "unless OPTOUT_UNSAFE_LEDGER=1 says that opt-outs may be lost"
 _UNKNOWN_TOPIC = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC})  # noqa: SLF001
+_REFUSED = frozenset({KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED})
 _AS_KAFKA_SPELLS = str.maketrans("+/", "-_")
 DAY_MS = 24 * 60 * 60 * 1000
 
 
 class TopicError(Exception):
     """One sentence for a person: what failed, at which topic, and what to do."""
+
+
+class MayNotAsk(TopicError):
+    """This user lacks the right to ask Kafka this: it would be refused again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,7 +193,7 @@ def topic_ids(admin: AdminClient, names: Sequence[str], timeout: float = 5.0) ->
 
 
 def topic_configs(admin: AdminClient, name: str) -> dict[str, str]:
-    """Return a topic's settings in force, the broker's defaults included. Raises TopicError."""
+    """Return a topic's settings in force, the broker's defaults included. Raises TopicError, also MayNotAsk."""
     resource = ConfigResource(ResourceType.TOPIC, name)
 
     def ask() -> dict[str, ConfigEntry]:
@@ -246,6 +251,8 @@ def _asked(ask: Callable[[], T], what: str) -> T:
             return ask()
         except CLIENT_ERRORS as problem:
             error = error_of(problem)
+            if error is not None and error.code() in _REFUSED:
+                raise MayNotAsk(f"Kafka does not let us {what}: {sentence(problem)}") from None
             if error is None or error.code() not in _UNKNOWN_TOPIC:
                 raise TopicError(f"Kafka could not be asked to {what}: {sentence(problem)}") from None
             if time.monotonic() > deadline:
