@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from consumer.domain.losses import Loss
-from consumer.kafka.committed import CommittedReader, Kept, KeptOffsets, OffsetsCopy
+from consumer.kafka.committed import CommittedReader, Kept, KeptOffsets, OffsetsCopy, names_a_ledger
 from consumer.ledger import SET, LedgerFault, check_told
 
 if TYPE_CHECKING:
@@ -134,20 +134,21 @@ def told_of(  # noqa: PLR0917 - what is known, and whom to ask for the rest
     An offset without a note is the version before's where the copy holds nothing, and it lies between `published` in
     meta and the ledger's end; or where that version ran again in between, and meta says the same. Where no change was
     ever told, it is a stranger's who came before the first worker. Nothing in either is a beginning, unless meta knows
-    better. What names another ledger is nothing.
+    better. What names another ledger is nothing. What carries any other metadata is a stranger's, wherever it stands: the
+    version before wrote none.
     """
     noted = kept.greatest(note)
     if noted is not None and noted >= remembered:
         return noted
-    group, copy = (one if one is not None and one.note in ("", note) else None for one in kept)
-    if group is not None and not group.note:
+    group, copy = (None if one is None or (one.note != note and names_a_ledger(one.note)) else one for one in kept)
+    if group is not None and group.note != note:
         if copy is None and not remembered and not ever_told():
             return 0
-        if copy is None and remembered <= group.offset <= end():
+        if not group.note and copy is None and remembered <= group.offset <= end():
             return group.offset
-        if noted is not None and group.offset == remembered:
+        if not group.note and noted is not None and group.offset == remembered:
             return remembered
-    elif copy is None or copy.note:
+    elif copy is None or copy.note == note:
         check_told(partition, noted or 0, remembered)
         return 0
     raise LedgerFault(

@@ -253,7 +253,7 @@ L3 = [
         "whatever stands there is adopted",
         "adopts_in_bounds",
         "also what cannot be the version before's",
-        (Edit("published.py", "if copy is None and remembered <= group.offset <= end():", "if copy is None:"),),
+        (Edit("published.py", "copy is None and remembered <= group.offset <= end():", "copy is None:"),),
     ),
     Mutant(
         "an offset is adopted where nothing was ever told",
