@@ -23,10 +23,11 @@ if TYPE_CHECKING:
 
 
 class Told(NamedTuple):
-    """How far a bucket's changes were told, and whether both groups say so with our note."""
+    """How far a bucket's changes were told, whether both groups say so with our note, and what they hold."""
 
     offset: int
     stands: bool
+    kept: Kept
 
 
 class Published:
@@ -96,19 +97,24 @@ class Published:
             lambda: self._group.end(partition, timeout),
             lambda: self._group.ever_held(self._topic, timeout),
         )
-        if not told and kept.group is not None and kept.group.offset and not kept.group.note:
-            self._log.warning(
-                "an offset in our group is none of ours, for no change was ever told: all of them are told",
-                bucket=partition.number,
-                offset=kept.group.offset,
-            )
-        if told and kept.greatest(self.note) != told:
-            self._log.warning(
-                "the offset that the version before committed is adopted, once, as how far changes were told",
-                bucket=partition.number,
-                offset=told,
-            )
-        return Told(told, kept.stands(told, self.note))
+        return Told(told, kept.stands(told, self.note), kept)
+
+    def go_on(self, told: Mapping[Partition, Told]) -> None:
+        """Say in the log, for whoever tells changes from there on, what it makes of offsets without our note."""
+        for partition, (offset, _, kept) in told.items():
+            group = kept.group
+            if not offset and group is not None and group.offset and not names_a_ledger(group.note):
+                self._log.warning(
+                    "an offset in our group is none of ours, for no change was ever told: all of them are told",
+                    bucket=partition.number,
+                    offset=group.offset,
+                )
+            if offset and kept.greatest(self.note) != offset:
+                self._log.warning(
+                    "the offset that the version before committed is adopted, once, as how far changes were told",
+                    bucket=partition.number,
+                    offset=offset,
+                )
 
     def amiss(self, told: Mapping[Partition, int], timeout: float) -> set[Partition]:
         """Return those of which the group or its copy holds something else than this. Raises TimeoutError."""
@@ -134,8 +140,8 @@ def told_of(  # noqa: PLR0917 - what is known, and whom to ask for the rest
     An offset without a note is the version before's where the copy holds nothing, and it lies between `published` in
     meta and the ledger's end; or where that version ran again in between, and meta says the same. Where no change was
     ever told, it is a stranger's who came before the first worker. Nothing in either is a beginning, unless meta knows
-    better. What names another ledger is nothing. What carries any other metadata is a stranger's, wherever it stands: the
-    version before wrote none.
+    better. What names another ledger is nothing. What carries any other metadata is a stranger's, wherever it stands:
+    the version before wrote none.
     """
     noted = kept.greatest(note)
     if noted is not None and noted >= remembered:

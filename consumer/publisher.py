@@ -204,6 +204,7 @@ class Publisher:
             self._complaints.say("published offsets are not known yet", bucket=bucket, reason=str(problem))
             self._ask_at[bucket] = time.monotonic() + UNKNOWN_AGAIN
         learned = {partition.number: found.offset for partition, found in told.items()}
+        self._committed.go_on(told)
         self._known.update(learned)
         self._unwritten |= {partition.number for partition, found in told.items() if not found.stands}
         self._losses.learned(learned)

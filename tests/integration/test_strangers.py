@@ -257,6 +257,9 @@ def test_upgrade_adopts_the_offset_once(system: System, flushed: bool) -> None: 
     system.commit("apply", "ledger", {0: 2, 1: 2}, note="")
     if flushed:
         system.flush_redis()
+    else:  # who only looks adopts nothing, and does not say so
+        looked = system.run("check-config")
+        assert "is adopted" not in looked.stdout + looked.stderr
     first = owner(system)
     publish(first)
     assert any("is adopted" in event for event in first.said())
