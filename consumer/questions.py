@@ -66,13 +66,14 @@ class Questions:
         ledger = [Partition(self._ledger, bucket) for bucket in buckets]
         try:
             # Asked behind the clocks: what a topic or partition holds that is made after this is of a later time.
-            notes, listed, bounds, ends, stable, _ = together(
+            # Of several that fail the first is heard: that the ledger is another one says why it lacks partitions.
+            _, notes, listed, bounds, ends, stable = together(
+                look,
                 self._notes,
                 self._listed,
                 lambda: self._bounds(known),
                 lambda: self._bounds(ledger),
                 lambda: self._stable([*known, *ledger]),
-                look,
             )
         except OffsetsUnavailable:
             self._known = None  # a partition that is gone would be asked about for ever
