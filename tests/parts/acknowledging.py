@@ -38,9 +38,10 @@ class HeldBack:
         """How many acknowledgements are there and not heard of."""
         return len(self._held)
 
-    def release(self) -> None:
-        """Let everything that is held back be heard now, the last one first."""
-        held, self._held = self._held, []
+    def release(self, first: int | None = None) -> None:
+        """Let what is held back be heard now, the last one first: everything, or the so many that came first."""
+        held = self._held[:first]
+        self._held = self._held[len(held) :]
         for heard in reversed(held):
             heard()
 
