@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from consumer.embedded.redis_server import RedisServer
-from consumer.rights.kafka import USERS
 from tests.parts import available, chance, selection
 from tests.parts.kafka import Kafka, KafkaCluster
-from tests.parts.locked_kafka import LockedKafka
 from tests.parts.redis import flush, require_empty
 from tests.parts.redis_cluster import RedisCluster
 from tests.parts.sentinels import Sentinels
@@ -60,13 +58,6 @@ def kafka(request: pytest.FixtureRequest) -> Kafka:
         return Kafka(bootstrap)
     cluster: KafkaCluster = request.getfixturevalue("kafka_cluster")
     return cluster
-
-
-@pytest.fixture(scope="session")
-def locked_kafka() -> "Iterator[LockedKafka]":
-    """A broker of our own that refuses what no rule allows, with the users of `optout kafka-acl`."""
-    with LockedKafka(available.kafka_parts().installation, [user.name for user in USERS]) as broker:
-        yield broker
 
 
 @pytest.fixture

@@ -27,13 +27,13 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined] # public all t
 
 from consumer.domain.events import OptOutRequested, Source
 from consumer.rights.kafka import USERS
+from tests.parts import available
+from tests.parts.locked_kafka import LockedKafka
 from tests.parts.system import System, inbound, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
-
-    from tests.parts.locked_kafka import LockedKafka
 
 HERE, PATIENT, OTHER, THIRD = "loc-1", "+12025550143", "+12025550144", "+12025550145"
 WORKER, UPSTREAM, IMPORTS, GUARD, CONFIRMATIONS, DOWNSTREAM, REVIEWS, OPERATOR, AUDITOR = (one.name for one in USERS)
@@ -65,6 +65,13 @@ WITHIN = 15.0
 SILENT = logging.getLogger("tests.e2e.test_kafka_rights")
 SILENT.addHandler(logging.NullHandler())
 SILENT.propagate = False
+
+
+@pytest.fixture(scope="module")
+def locked_kafka() -> Iterator[LockedKafka]:
+    """A broker of our own that refuses what no rule allows, with the users of `optout kafka-acl`."""
+    with LockedKafka(available.kafka_parts().installation, [user.name for user in USERS]) as broker:
+        yield broker
 
 
 def as_user(kafka: LockedKafka, user: str) -> dict[str, str]:
