@@ -14,6 +14,7 @@ import math
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
@@ -251,10 +252,14 @@ class Voucher:
     def _catch_up(self) -> None:
         """Vouch for the buckets that have come meanwhile to the end that they had not reached in an earlier pass.
 
-        Under steady traffic the ledger's end is always a little ahead: the next pass meets them behind it again.
+        Under steady traffic the ledger's end is always a little ahead: the next pass meets them behind it again. To it
+        is left as well what is not ours any more, or cannot be asked.
         """
         waiting = {bucket for claim in self._behind for bucket in claim.ends}
-        metas = self._view.metas(sorted(waiting)) if waiting else {}
+        waiting &= {partition.number for partition in self._inbox.owned}
+        metas: dict[int, Meta | None] = {}
+        with suppress(ViewUnavailable):  # of all that wait; others may be there
+            metas = self._view.metas(sorted(waiting)) if waiting else {}
         left = []
         for claim in self._behind:
             reached = {
@@ -264,7 +269,7 @@ class Voucher:
             }
             if reached:
                 self._vouch(claim.server, claim.fresh, reached)
-            if still := {bucket: end for bucket, end in claim.ends.items() if bucket not in reached}:
+            if still := {b: end for b, end in claim.ends.items() if b in metas and b not in reached}:
                 left.append(claim._replace(ends=still))
         self._behind.clear()
         self._behind.extend(left)

@@ -14,7 +14,7 @@ from consumer.kafka.offsets import Offsets
 from consumer.suppression.answers import Batch, Status
 from consumer.suppression.scripts import ViewUnavailable
 from consumer.voucher import Voucher
-from tests.parts.system import Applying, Ops, System, location_in, wait_for
+from tests.parts.system import Applying, Ops, Rounds, System, location_in, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -102,14 +102,14 @@ def test_an_owner_begins_while_part_is_away(system: System, halved: Halved) -> N
     member.die()
 
 
-def test_other_buckets_are_vouched_for(system: System, halved: Halved) -> None:
-    """Those that can be asked are counted and vouched for; the others are again as soon as they can be."""
+def voucher_of(system: System) -> Voucher:
+    """Begin both buckets, and return who vouches for them."""
     view = system.view()
     assert [view.begin(bucket) for bucket in range(BUCKETS)] == [0, 0]
     system.commit("classify", "inbound", {0: 0}, system.ledger.topic_id)
     owned = frozenset(Partition(system.topics["ledger"], bucket) for bucket in range(BUCKETS))
     log = CapturingLogger()
-    voucher = Voucher(
+    return Voucher(
         view=view,
         inbox=cast("Inbox", type("Owner", (), {"owned": owned, "joined": True})()),
         offsets=Offsets(system.admin, KeptOffsets(system.client(), f"{system.group}.classify")),
@@ -121,6 +121,11 @@ def test_other_buckets_are_vouched_for(system: System, halved: Halved) -> None:
         log=cast("Any", log),
         **Ops(log).everywhere(),
     )
+
+
+def test_other_buckets_are_vouched_for(system: System, halved: Halved) -> None:
+    """Those that can be asked are counted and vouched for; the others are again as soon as they can be."""
+    voucher = voucher_of(system)
     halved.halve()
     assert voucher.vouch() == {0: Status.OK}
     assert voucher.take_doubts() == {1}
@@ -142,3 +147,21 @@ def test_what_cannot_be_asked_is_missing_in_the_answer(system: System, halved: H
     for alone in (lambda: view.metas([1]), lambda: view.trim({1: 0}), lambda: view.apply([Batch(1, 0, 0, [])])):
         with pytest.raises(ViewUnavailable):
             alone()
+
+
+def test_a_bucket_that_is_away_while_it_is_behind(
+    system: System, halved: Halved, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where what waits for the ledger's end cannot be asked, the other buckets are vouched for, and nothing flaps."""
+    voucher = voucher_of(system)
+    system.append((THERE, PATIENT, "STOP"))
+    assert voucher.vouch() == {0: Status.OK, 1: Status.BEHIND}
+    paused: list[str] = []
+    monkeypatch.setattr(voucher, "_pause", lambda kind, reason: paused.append(f"{kind}: {reason}"))
+    before = system.metas("fresh")[0]
+    halved.halve()
+    voucher.run(Rounds(20))
+    assert not paused
+    halved.whole()
+    assert system.metas("fresh")[0] > before
+    assert voucher.vouch() == {0: Status.OK, 1: Status.BEHIND}
