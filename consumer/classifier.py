@@ -234,15 +234,16 @@ class Classifier:
 
     def _look_at_blocked(self, inbox: Inbox) -> None:
         """Go on behind what cannot be unpacked where an operator wrote so; what can be read is never passed over."""
-        for partition in [*inbox.blocked]:
+        for partition, found in [*inbox.blocked.items()]:
             position = self._positions.get(partition)
             if position is None:
                 continue
             self._passage.ask()
-            past = self._passage.past(partition, position)
+            past = self._passage.past(partition, position, found.offset)
             if past > position and inbox.go_past(partition, past):
                 self._positions[partition] = past
-                self._passage.passed(PART, partition, [(position, past)])
+                if past > (first := max(position, found.offset)):
+                    self._passage.passed(PART, partition, [(first, past)])
 
     def _hold_back(self, inbox: Inbox) -> None:
         """Read no more of what cannot be classified now, and go on with what can.

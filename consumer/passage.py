@@ -47,7 +47,7 @@ class Passage:
         self._log = log
         self._complaints = Complaints(log)
         self._asked = threading.Event()
-        self._wanted: set[tuple[Partition, int]] = set()
+        self._wanted: dict[tuple[Partition, int], int] = {}
         self._proven: dict[tuple[Partition, int], int] = {}
 
     # For the loop
@@ -57,17 +57,19 @@ class Passage:
         """Count up with all that is learned: who stands may try again."""
         return self.allowed.changes + len(self._proven)
 
-    def past(self, partition: Partition, position: int) -> int:
+    def past(self, partition: Partition, position: int, blocked: int = 0) -> int:
         """Return where to go on where no record seems to be at this position; `position` where that is not allowed.
 
-        Nor is it before it was read anew from there; where a skip would allow it, that is had done.
+        Nor is it before it was read anew from there; where a skip would allow it, that is had done. What is allowed
+        begins at `blocked` where that lies behind the position: a stage that takes places without a record for
+        granted, as those of transactions' markers, needs a skip of what it cannot unpack alone.
         """
-        allowed = self.allowed.gap_end(partition, position)
-        if allowed == position:
+        start = max(position, blocked)
+        if self.allowed.gap_end(partition, start) == start:
             return position
         proven = self._proven.get((partition, position))
         if proven is None:
-            self._wanted.add((partition, position))
+            self._wanted[partition, position] = start
             self._asked.set()
             return position
         return proven
@@ -115,10 +117,10 @@ class Passage:
         """Read on once, and read anew where that was asked for."""
         try:
             self.read()
-            for partition, position in sorted(self._wanted):
-                allowed = self.allowed.gap_end(partition, position)
+            for (partition, position), start in sorted(self._wanted.items()):
+                allowed = self.allowed.gap_end(partition, start)
                 proven = self._goes_on(partition, position, allowed)
-                self._wanted.discard((partition, position))
+                self._wanted.pop((partition, position), None)
                 if proven > position:
                     self._proven[partition, position] = proven
         except (KafkaGone, SchemaSourceUnavailable) as problem:

@@ -485,6 +485,32 @@ def test_heir_passes_over_what_was_skipped(system: System, settings: Settings, m
     heir.die()
 
 
+def test_batch_behind_a_transactions_marker_is_skipped(system: System, settings: Settings) -> None:
+    """The offset that the log names is the one to skip, also where a marker stands between it and the position."""
+    system.make_topics(inbound=1, reviews=1, dead=1)
+    upstream = Producer({"bootstrap.servers": system.bootstrap, "transactional.id": f"{system.prefix}upstream"})
+    upstream.init_transactions(10)
+    upstream.begin_transaction()
+    upstream.produce(system.topics["inbound"], system.text(inbound(HERE, PATIENT, "STOP")), partition=0)
+    upstream.commit_transaction(10)
+    batch(system)
+    system.send([inbound(HERE, OTHER, "STOP")])
+    topic = system.topics["inbound"]
+    classifier = Classifying(system, properties=SMALL_CLIENT, skips=True)
+    classifier.until(lambda: bool(classifier.inbox.blocked))
+    assert [blocked.offset for blocked in classifier.inbox.blocked.values()] == [2]
+    of_topic = topics.topic_ids(system.admin, [topic])[topic]
+    write_skips(settings, [written(system, topic=topic, topic_id=of_topic, offset=2, end=12, digest=NO_RECORD)])
+
+    def classified() -> bool:
+        classifier.passage.look()
+        return system.ends("ledger")[0] == 2
+
+    classifier.until(classified)
+    assert classifier.ops.value("optout_places_passed_over_total", stage="classify") == 10
+    classifier.die()
+
+
 def test_every_fold_passes_over_a_batch_that_cannot_be_unpacked(system: System) -> None:
     """In the ledger such a batch stops `verify` and `history` as it stops its bucket; skipped, all go on behind it."""
     system.make_topics(dead=1, confirmations=1, actions=1, reviews=1, inbound=1)
