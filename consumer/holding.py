@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from consumer.wire.lookups import Lookups
 
 SEEK_AGAIN = 1.0
+"""Seconds after a seek that brought a later record before the next one."""
+SEEK_UNHEARD = 30.0
+"""Seconds after a seek that brought nothing before the next one: each drops the fetch that is under way, so that where
+a fetch takes longer than this the record would never come."""
 MOST_ASTRAY = 10
 """Seeks that each brought a later record before the one that was waited for is taken to be gone from Kafka."""
 
@@ -106,7 +110,8 @@ class HeldBack:
                 continue
             if self._lookups is not None:
                 self._lookups.renew(waiting.schema_id)
-            if (waiting.sought is None or now - waiting.sought > SEEK_AGAIN) and inbox.seek(partition, waiting.offset):
+            again = SEEK_AGAIN if waiting.went_astray else SEEK_UNHEARD
+            if (waiting.sought is None or now - waiting.sought > again) and inbox.seek(partition, waiting.offset):
                 waiting.sought, waiting.went_astray = now, False
 
     def forget(self, partitions: Iterable[Partition]) -> None:

@@ -123,6 +123,20 @@ def test_a_no_counts_until_the_record_is_there_again(case: HeldPartition) -> Non
     assert case.lookups.renewed == [7, 7]
 
 
+def test_a_slow_fetch_is_waited_for(case: HeldPartition, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While nothing comes the seek is not repeated, which would drop the fetch; it is after a later record, or long."""
+    case.lookups.awaited.clear()
+    case.turn()
+    case.turn()
+    assert case.inbox.seeks == [(HERE, 5)]
+    assert not case.held.takes(HERE, 6)
+    case.turn()
+    assert case.inbox.seeks == [(HERE, 5)] * 2
+    monkeypatch.setattr(holding, "SEEK_UNHEARD", 0.0)
+    case.turn()
+    assert case.inbox.seeks == [(HERE, 5)] * 3
+
+
 def test_who_gives_a_partition_up_forgets_it(case: HeldPartition) -> None:
     """Its next owner, this one too, begins where the group stands."""
     case.held.forget([HERE, THERE])
