@@ -30,7 +30,8 @@ from consumer.kafka.reader import Reader
 from consumer.ledger_records import LedgerRecords
 from consumer.letter import place_of
 from consumer.recovery.verify import Difference, Kind
-from consumer.wire.codec import Unreadable
+from consumer.wire.codec import Codec, Unreadable
+from consumer.wire.schemas import Schemas
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from consumer.kafka.cluster import AdminClient
     from consumer.kafka.inbox import Message
     from consumer.settings import Settings
-    from consumer.wire.codec import Codec
 
 AT_ONCE = 10_000
 """Opt-ins that are looked up together."""
@@ -186,11 +186,13 @@ class _Again:
 
     def __init__(self, settings: Settings, codec: Codec) -> None:
         self._codec = codec
+        # What is made here is written nowhere, so it needs no schema of a registry, where upstream has its own.
+        self._made_here = Codec(Schemas())
         self._region = settings.region
         self._ledger = settings.keyword_ledger_topic
         self._now = 0
         self._intake = Intake(
-            codec=codec,
+            codec=self._made_here,
             keywords=Keywords(),
             topics=Topics(
                 ledger=self._ledger,
@@ -211,7 +213,8 @@ class _Again:
             return "the record is no text"
         self._now, said = one.written_at, one.record
         # With a number beyond doubt: versions before took more for one than is taken now.
-        made = self._made(cast("Message", _With(text, self._codec.encode(replace(read, patient_number=_SOME_NUMBER)))))
+        again = self._made_here.encode(replace(read, patient_number=_SOME_NUMBER))
+        made = self._made(cast("Message", _With(text, again)))
         if made is None or made.cause.action is not Action.OPT_IN:
             return "the text is no opt-in"
         differing = []
@@ -230,7 +233,7 @@ class _Again:
     def _made(self, text: Message) -> KeywordRecord | None:
         for outgoing in self._intake.records(text):
             if outgoing.topic == self._ledger:
-                return self._codec.decode(KeywordRecord, outgoing.value)
+                return self._made_here.decode(KeywordRecord, outgoing.value)
         return None
 
     def _numbers(self, written: str) -> set[str]:

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import replace
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from confluent_kafka import TopicPartition
+from fastavro import schemaless_writer
 
 from consumer.domain.buckets import bucket_of
-from consumer.domain.events import KeywordRecord
+from consumer.domain.events import InboundMessage, KeywordRecord
 from consumer.domain.keywords import Keywords
 from consumer.intake import Intake, Topics
+from consumer.wire.codec import Codec
+from consumer.wire.framing import header
+from consumer.wire.records import to_datum
+from consumer.wire.registry import RegistrySchemas, connect
+from consumer.wire.schemas import Schemas
 from tests.integration.test_verify import apply, vouch
 from tests.parts.kafka import Kafka
 from tests.parts.system import Applying, System, inbound, location_in, wait_for
@@ -95,6 +103,31 @@ def test_a_record_for_another_spelling_is_sound(system: System) -> None:
     classify(system, since)
     settle(system)
     assert said(system, 0)[0] == "9 opt-ins held against their texts: 9 as the text says"
+
+
+def test_texts_of_a_schema_of_upstreams_are_classified_again(system: System) -> None:
+    """Where upstream has registered a schema of its own for its texts, an opt-in by it is as its text says."""
+    registry = pytest.importorskip(
+        "tests.parts.registry", reason="the extra `registry` is not installed", exc_type=ImportError
+    )
+    with registry.FailingRegistry() as server:
+        theirs = json.loads(Schemas().text("InboundMessage"))
+        theirs["fields"].append({"name": "campaign", "type": "string", "default": ""})
+        subject = f"{system.topics['inbound']}-value"
+        schema_id = server.store.register_schema(subject, registry.Schema(json.dumps(theirs)))
+        server.hold_ours({system.topics["ledger"]: "KeywordRecord"})
+        text = BytesIO()
+        text.write(header(schema_id))
+        schemaless_writer(text, theirs, to_datum(InboundMessage(**inbound(THERE, THIRD, "START"))))
+        since = len(system.messages("inbound"))
+        system.write("inbound", (0, text.getvalue()))
+        with connect({"url": server.url}) as client:
+            system.codec = Codec(RegistrySchemas(client, Schemas(), {"KeywordRecord": system.topics["ledger"]}))
+            classify(system, since)
+            settle(system)
+        done = system.run("verify", "--origins", OPTOUT_SCHEMA_REGISTRY_URL=server.url)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("4 opt-ins held against their texts: 4 as the text says")
 
 
 def test_what_somebody_forged_is_named(system: System) -> None:
