@@ -19,6 +19,7 @@ from consumer.reading import Part, Reading, by_bucket
 from consumer.suppression.answers import Batch, Status
 from consumer.suppression.scripts import ViewUnavailable
 from consumer.suppression.view import MOST_RECORDS
+from consumer.wire.errors import SchemaAwaited, UnknownSchema
 
 if TYPE_CHECKING:
     import threading
@@ -41,6 +42,9 @@ MOST_WAITING = 100_000
 """Changes in a bucket's outbox above which it is not applied to until the publisher has caught up."""
 ASK_AGAIN = 0.5
 """Seconds before Redis is asked again after it could not answer."""
+UNKNOWN_AGAIN = 30.0
+"""Seconds before a registry is asked again for the schema that a bucket has stopped for: a node may lag for longer than
+a record waits for it."""
 LOOK_EVERY = 0.2
 """Seconds after which it is looked again who is far behind."""
 AWAY = ViewUnavailable("their part of Redis is away")
@@ -168,6 +172,7 @@ class Applier:
                 self._return([partition for partition, reading in self._reading.items() if reading.away])
                 self._look_at_full()
                 self._look_at_stopped()
+                self._look_at_unknown()
                 self._look_at_blocked(inbox)
             self._look_at_awaited()
             self._look_at_ends(inbox)
@@ -186,6 +191,24 @@ class Applier:
         if self._tried != self._passage.changes:
             self._tried = self._passage.changes
             for reading in stopped:
+                reading.try_again()
+
+    def _look_at_unknown(self) -> None:
+        """Have buckets try again whose record's schema was given up, once the registry has learnt it.
+
+        Until then they stay stopped, in metrics, too, and nothing is read for them.
+        """
+        for reading in self._reading.values() if self._lookups is not None else ():
+            if reading.unknown_id is None or reading.stopped is None or time.monotonic() < reading.ask_at:
+                continue
+            assert self._lookups is not None
+            try:
+                self._lookups.by_id(reading.unknown_id)
+            except SchemaAwaited:
+                continue  # it is being asked for
+            except UnknownSchema:
+                reading.ask_at = time.monotonic() + UNKNOWN_AGAIN
+            else:
                 reading.try_again()
 
     def _stop_at(self, blocked: Mapping[Partition, Blocked]) -> None:

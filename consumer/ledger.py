@@ -12,7 +12,8 @@ from consumer.domain.buckets import bucket_of, digits_of
 from consumer.domain.event_time import BROKER_SKEW_MS
 from consumer.domain.events import CONFIRMATION_WINDOW_MS, Action, LedgerPosition, PatientKeyword
 from consumer.domain.losses import Loss
-from consumer.wire.codec import Unreadable
+from consumer.wire.errors import Reason, Unreadable
+from consumer.wire.framing import schema_id_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +38,14 @@ class LedgerFault(Exception):
 
 
 class StoppedBucket(Exception):
-    """A record of the ledger cannot be read. The bucket stops in front of it: the view may never skip one."""
+    """A record of the ledger cannot be read. The bucket stops in front of it: the view may never skip one.
+
+    `unknown_id` is the id of its schema, where it can be read as soon as somebody knows that.
+    """
+
+    def __init__(self, sentence: str, unknown_id: int | None = None) -> None:
+        super().__init__(sentence)
+        self.unknown_id = unknown_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +78,7 @@ class Ledger:
         try:
             record = self.decode(value)
         except Unreadable as problem:
-            raise self._stopped(partition, offset, f"it cannot be read ({problem})") from None
+            raise self._unreadable(value, partition, offset, problem) from None
         if bucket_of(record.location_id, self.buckets) != partition:
             raise self._stopped(partition, offset, "it belongs to another partition")
         if forged := _forged(record, appended):
@@ -94,10 +102,19 @@ class Ledger:
             return ""
         return self.position(partition, offset).event_id("ConfirmationRequested")
 
-    def _stopped(self, partition: int, offset: int, why: str) -> StoppedBucket:
+    def _unreadable(self, value: bytes | None, partition: int, offset: int, problem: Unreadable) -> StoppedBucket:
+        why = f"it cannot be read ({problem})"
+        if problem.reason is not Reason.UNKNOWN_SCHEMA:
+            return self._stopped(partition, offset, why)
+        unknown_id = schema_id_of(value or b"")
+        why += f"; once the schema registry knows the id {unknown_id} its bucket goes on by itself"
+        return self._stopped(partition, offset, why, unknown_id)
+
+    def _stopped(self, partition: int, offset: int, why: str, unknown_id: int | None = None) -> StoppedBucket:
         return StoppedBucket(
             f"{self.topic} [{partition}] stops at offset {offset}: {why}; if a newer version wrote it, upgrade this "
-            "worker (appliers are upgraded before classifiers)"
+            "worker (appliers are upgraded before classifiers)",
+            unknown_id,
         )
 
 

@@ -37,6 +37,10 @@ class Reading:
     unknown: bool = False
     """Whether Redis has not said yet where it stands."""
     stopped: str | None = None
+    unknown_id: int | None = None
+    """The schema that it stopped for, since nobody knew it."""
+    ask_at: float = 0.0
+    """When the registry is asked for that again."""
     full: bool = False
     away: bool = False
     schema_id: int | None = None
@@ -56,12 +60,12 @@ class Reading:
 
     def try_again(self) -> None:
         """Read on in front of what stopped it."""
-        self.stopped, self.astray, self.seek = None, None, True
+        self.stopped, self.unknown_id, self.astray, self.seek = None, None, None, True
 
     def go_to(self, position: int) -> None:
         """Go on at another offset. What stopped the bucket stops it again when reading gets there."""
         if position != self.position:
-            self.stopped = self.schema_id = None
+            self.stopped = self.unknown_id = self.schema_id = None
         self.position, self.seek, self.astray = position, True, None
 
 
@@ -139,7 +143,7 @@ def _taken(  # noqa: PLR0917 - what is known of the record
         return False
     except StoppedBucket as problem:
         if not passage.allowed.record(partition, offset, message.value()):
-            reading.stopped = str(problem)
+            reading.stopped, reading.unknown_id, reading.ask_at = str(problem), problem.unknown_id, 0.0
             log.error(reading.stopped, bucket=number, offset=offset)  # noqa: TRY400 - a sentence, no traceback
             return False
         part.pass_over(offset + 1)

@@ -10,10 +10,11 @@ pytest.importorskip(
     "confluent_kafka.schema_registry", reason="the extra `registry` is not installed", exc_type=ImportError
 )
 
+from consumer import applier
 from consumer.domain.events import KeywordRecord, SubscriptionChanged
-from consumer.wire import registry
+from consumer.wire import framing, lookups, registry
 from consumer.wire.codec import Codec
-from consumer.wire.lookups import Lookups
+from consumer.wire.lookups import PATIENCE_SECONDS, Lookups
 from consumer.wire.registry import RegistrySchemas
 from consumer.wire.schemas import Schemas
 from tests.parts.registry import FailingRegistry
@@ -45,11 +46,11 @@ def server(system: System) -> Iterator[FailingRegistry]:
         yield running
 
 
-def member(system: System, server: FailingRegistry, clients: list[Any]) -> Applying:
+def member(system: System, server: FailingRegistry, clients: list[Any], patience: float = PATIENCE_SECONDS) -> Applying:
     """An applier of a new process: it knows its own ids and has not read any record yet."""
     clients.append(registry.connect({"url": server.url, "max.retries": "0", "timeout": "2"}))
     topics = {record: system.topics[role] for role, record in RECORDS.items()}
-    lookups = Lookups(RegistrySchemas(clients[-1], Schemas(), topics))
+    lookups = Lookups(RegistrySchemas(clients[-1], Schemas(), topics), patience=patience)
     system.codec = Codec(lookups)
     system.codec.prepare(KeywordRecord, SubscriptionChanged)
     return Applying(system, lookups=lookups)
@@ -98,5 +99,35 @@ def test_only_the_bucket_that_needs_the_registry_waits(system: System, server: F
     until(second, lambda: len(system.messages("changed")) == 3)
     assert not second.ops.health.unready()
     second.die()
+    for client in clients:
+        client.close()
+
+
+def test_an_id_that_is_learnt_late_needs_no_restart(
+    system: System, server: FailingRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bucket that stopped at an id which nobody knew goes on by itself once the registry knows it."""
+    monkeypatch.setattr(applier, "UNKNOWN_AGAIN", 0.2)
+    clients: list[Any] = []
+    writer = member(system, server, clients)
+    system.append((HERE, PATIENT, "STOP"))
+    (line,) = [message.value() for message in system.messages("ledger")]
+    server.hidden.add(framing.schema_id_of(line or b""))
+    writer.die()
+    one = member(system, server, clients, patience=0.5)
+    stopped = 'optout_bucket_stopped{bucket="0"}'
+    until(one, lambda: stopped in one.ops.exposed())
+    monkeypatch.setattr(lookups, "NO_SECONDS", 0.2)
+    for _ in range(5):
+        one.apply(3)
+        assert stopped in one.ops.exposed()
+    said = [event for event in one.said() if "stops at offset 0" in event]
+    assert len(said) == 1
+    assert "goes on by itself" in said[0]
+    server.hidden.clear()
+    until(one, lambda: system.metas("applied")[0] == 1)
+    assert system.members() == {(HERE, PATIENT)}
+    assert stopped not in one.ops.exposed()
+    one.die()
     for client in clients:
         client.close()
