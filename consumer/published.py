@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from consumer.kafka.committed import Committed, Partition
 
 
+LEAST_SECONDS, TIMES_AS_LONG = 0.2, 3
+"""For how long a bucket that is asked about alone is waited for: at least, and in times of what an answer takes now.
+One that was waited for as long as all of them together used up the time of those behind it, which were not told."""
+
+
 class Told(NamedTuple):
     """How far a bucket's changes were told, whether both groups say so with our note, and what they hold."""
 
@@ -46,6 +51,8 @@ class Published:
     ) -> tuple[dict[Partition, Told], dict[Partition, TimeoutError]]:
         """Return how far changes of these partitions were told, and of which nobody could say it, and why.
 
+        Some may be in neither: the time was over before they were asked about, but for the first.
+
         `remembered` is what the meta of each bucket says, and `timeout` for how long one answer is waited for. Raises
         LedgerFault where nobody can know.
         """
@@ -55,6 +62,7 @@ class Published:
             kept = self._at_once.both(list(copies), timeout)
         except TimeoutError as problem:
             return told, unknown | dict.fromkeys(copies, problem)
+        began = time.monotonic()
         for partition, copy in copies.items():
             try:
                 told[partition] = self._told(
@@ -62,6 +70,8 @@ class Published:
                 )
             except TimeoutError as problem:
                 unknown[partition] = problem
+            if time.monotonic() - began > timeout:
+                break  # the others are asked about the next time
         return told, unknown
 
     def _in_copy(
@@ -70,21 +80,29 @@ class Published:
         """Return what the copy holds of each partition, and of which it does not say, and why.
 
         A pending transaction delays all that are asked together. Where one is, each is asked alone, until `timeout` is
-        over: it is to hold up its own.
+        over, and for no longer than Kafka needs for an answer: each is to hold up its own.
         """
         found: dict[Partition, Committed | None] = {}
         unknown: dict[Partition, TimeoutError] = {}
         with suppress(TimeoutError):
             return self._copy.all_committed(partitions, timeout), unknown
+        alone = min(timeout, self._needed(partitions[0], timeout))
         began = time.monotonic()
         for partition in partitions:
             if time.monotonic() - began > timeout:
                 break
             try:
-                found[partition] = self._copy.committed(partition, timeout)
+                found[partition] = self._copy.committed(partition, alone)
             except TimeoutError as problem:
                 unknown[partition] = problem
         return found, unknown
+
+    def _needed(self, partition: Partition, timeout: float) -> float:
+        """Return for how long an answer that waits for no transaction may be waited for, as Kafka answers now."""
+        began = time.monotonic()
+        with suppress(TimeoutError):
+            self._at_once.both([partition], timeout)
+        return max(LEAST_SECONDS, TIMES_AS_LONG * (time.monotonic() - began))
 
     def _told(self, partition: Partition, kept: Kept, remembered: int, timeout: float) -> Told:
         if kept.copy is None or kept.copy.note != self.note:  # the group alone says it: so it is waited for, too

@@ -5,14 +5,17 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
+from structlog.testing import CapturingLogger
 
+from consumer.kafka.committed import Kept, Partition
 from consumer.kafka.producers import NotPublished, PlainOutbox, TransactionalOutbox
 from consumer.ledger import LedgerFault
-from consumer.publisher import MOST_CHANGES
+from consumer.published import Published
+from consumer.publisher import LEARN_SECONDS, MOST_CHANGES
 from consumer.suppression.scripts import ViewUnavailable
 from tests.parts import oracle
 from tests.parts.system import Applying, System, Watched, location_in, wait_for
@@ -465,6 +468,44 @@ def test_pending_transaction_is_waited_for(system: System, ends: str) -> None:
     publish(heirs[0])
     each_once(system, 4)
     heirs[0].die()
+
+
+def test_pending_transactions_hold_up_their_own_buckets(system: System) -> None:
+    """However many buckets wait for a transaction to end, it is known at once how far those behind them were told."""
+    pending = [Partition(system.topics["ledger"], bucket) for bucket in range(BUCKETS)]
+    behind = Partition(system.topics["changed"], 0)  # any partition will do
+    group, note = f"{system.group}.apply", system.ledger.topic_id
+    published = Published(system.client(), group, note, system.topics["changed"], cast("Any", CapturingLogger()))
+    stuck = Producer(system.client() | {"transactional.id": f"{system.prefix}stuck"})
+    stuck.init_transactions(10)
+    stuck.begin_transaction()
+    stuck.send_offsets_to_transaction(
+        [TopicPartition(place.topic, place.number, 1, note) for place in pending], published._copy.metadata, 10
+    )
+    told, unknown = published.ask(dict.fromkeys([*pending, behind], 0), LEARN_SECONDS)
+    assert set(unknown) == set(pending)
+    assert {place: found.offset for place, found in told.items()} == {behind: 0}
+    stuck.abort_transaction(10)
+    published.close()
+
+
+def test_no_bucket_is_waited_for_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where each of 64 buckets is waited for in turn, the time for all is over with that of the first of them."""
+    places = [Partition("ledger", bucket) for bucket in range(64)]
+    published = Published({"bootstrap.servers": "127.0.0.1:1"}, "g", "note", "told", cast("Any", CapturingLogger()))
+    asked: list[Partition] = []
+
+    def told(partition: Partition, *_rest: object) -> NoReturn:
+        asked.append(partition)
+        time.sleep(0.2)
+        raise TimeoutError
+
+    monkeypatch.setattr(published._copy, "all_committed", lambda some, _timeout: dict.fromkeys(some))
+    monkeypatch.setattr(published._at_once, "both", lambda some, _timeout: dict.fromkeys(some, Kept(None, None)))
+    monkeypatch.setattr(published, "_told", told)
+    assert published.ask(dict.fromkeys(places, 0), 0.1)[1].keys() == {places[0]}
+    assert asked == [places[0]]
+    published.close()
 
 
 @pytest.mark.parametrize("committed", [True, False])
