@@ -15,6 +15,7 @@ import pytest
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined] # public all the same
     AclBinding,
+    AclBindingFilter,
     AclOperation,
     AclPermissionType,
     AdminClient,
@@ -186,6 +187,31 @@ def test_everybody_does_their_part(locked_kafka: LockedKafka, system: System) ->
     assert worker.stop() == 0
     set_back = ("offsets", "set", "classify", "--to", f"{system.topics['inbound']}:0:0", "--yes", *because)
     assert system.run(*set_back, **operator).returncode == 0
+
+
+def take_away(admin: AdminClient, kind: ResourceType, name: str, operation: AclOperation) -> None:
+    """Take a right from the workers."""
+    rule = AclBindingFilter(
+        *(kind, name, ResourcePatternType.LITERAL, f"User:{WORKER}", "*"),
+        *(operation, AclPermissionType.ALLOW),
+    )
+    for done in admin.delete_acls([rule]).values():
+        assert len(done.result(WITHIN)) == 1
+
+
+def test_rights_of_the_version_before(locked_kafka: LockedKafka, system: System) -> None:
+    """A worker that may not read how inbound is set goes on; one without its group's copy ends and names that group."""
+    take_away(system.admin, ResourceType.TOPIC, system.topics["inbound"], AclOperation.DESCRIBE_CONFIGS)
+    worker = system.start_worker()
+    assert write(locked_kafka, UPSTREAM, system.topics["inbound"], system.text(inbound(HERE, PATIENT, "STOP"))) == set()
+    wait_for("opted out", lambda: system.members() == {(HERE, PATIENT)})
+    assert worker.stop() == 0
+    assert "the client's own limits hold" in worker.log_file.read_text()
+    copy = f"{system.group}.classify.kept"
+    take_away(system.admin, ResourceType.GROUP, copy, AclOperation.READ)
+    refused_one = system.start_worker()
+    wait_for("the worker has ended", lambda: refused_one.process.poll() is not None)
+    assert any(f"{copy}: " in said and "may this user read that group?" in said for said in refused_one.events())
 
 
 def test_nobody_does_what_is_not_theirs(locked_kafka: LockedKafka, system: System) -> None:
