@@ -116,8 +116,11 @@ export class Connection {
 
   #forget(client) {
     if (client && client === this.#client) {
+      const ready = this.#ready;
       this.#client = this.#ready = undefined;
       client.destroy();
+      // One that is still connecting connects all the same, and would stay for as long as the process.
+      ready.then(() => client.destroy(), () => {});
     }
   }
 }

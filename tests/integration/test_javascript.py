@@ -350,6 +350,27 @@ def test_an_answer_that_is_found_late_is_none(javascript: JavaScript) -> None:
         assert done.stdout == "TookTooLong\n", done.stderr
 
 
+GIVEN_UP = """
+import {{ Connection, scriptOf }} from {connection};
+const connection = new Connection({url}, 5000);
+const asked = connection.ask(scriptOf(''), ['meta', 'set'], ['word', '1']);
+connection.close();
+console.log(await asked);
+connection.close();
+"""
+"""A sender whose time is over while it connects."""
+
+
+def test_a_connection_that_is_given_up_while_it_is_made_does_not_stay(javascript: JavaScript) -> None:
+    """A process comes to its end, and keeps no connection for each question that ran out of time before it was made."""
+    with Impostor(b"+well\r\n") as impostor:
+        connection = (javascript.folder / "connection.js").as_uri()
+        code = GIVEN_UP.format(connection=json.dumps(connection), url=json.dumps(impostor.url))
+        command = [javascript.node, "--input-type=module", "--eval", code]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+        assert done.stdout == "well\n", done.stderr
+
+
 def test_a_lost_connection_is_made_once_more(javascript: JavaScript) -> None:
     """A server that hangs up on every question is asked twice, and then it is UNKNOWN."""
     with Impostor(None) as impostor, JavaScriptGuard(javascript, impostor.url) as example:
