@@ -71,14 +71,22 @@ def test_a_stop_that_nobody_could_be_named_for(system: System) -> None:
     assert system.run("check", "loc-1", BRITAIN).returncode == 3
 
 
-def test_too_many_end_the_worker(system: System) -> None:
+@pytest.mark.parametrize(
+    ("value", "many"),
+    [
+        (b"not ours", "20 records in a row cannot be read (not-framed 20)"),
+        (b"\x00\x00\x00\x00\x63not ours", "20 records in a row came under the schema id 99, which is not known"),
+    ],
+    ids=["garbage", "one unknown id"],
+)
+def test_too_many_end_the_worker(system: System, value: bytes, many: str) -> None:
     """A topic that nobody can read ends the worker with exit code 1 and one sentence: where, why, what to do."""
     worker = system.start_worker("--only", "classify", OPTOUT_DEAD_LETTERS_IN_A_ROW="20")
-    system.send([], raw=[b"\x00\x00\x00\x00\x63not ours"] * 50)
+    system.send([], raw=[value] * 50)
     assert worker.process.wait(30) == 1
     (said,) = (line["event"] for line in worker.log() if line["level"] == "critical")
     assert said.startswith(system.topics["inbound"])
-    for part in ("20 records in a row cannot be read (unknown-schema 20)", "dead-letters list", "raise the limit"):
+    for part in (many, "dead-letters list", "raise the limit"):
         assert part in said
     committed = sum(offset for offset in system.committed("classify", "inbound").values() if offset > 0)
     assert committed == len(system.read("dead")) == 20
