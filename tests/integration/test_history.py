@@ -190,7 +190,7 @@ def test_the_reader_goes_on_where_it_was(ledger: System) -> None:
 
 def test_settings_that_the_client_refuses() -> None:
     """A property with a value that a consumer cannot have is named in a sentence."""
-    with pytest.raises(KafkaGone, match="see OPTOUT_KAFKA_"):
+    with pytest.raises(KafkaGone, match="refuses what OPTOUT_KAFKA_"):
         Reader({"bootstrap.servers": "127.0.0.1:1", "max.poll.interval.ms": "1"}, [])
 
 
