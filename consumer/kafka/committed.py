@@ -20,7 +20,7 @@ from consumer.kafka.errors import CLIENT_ERRORS, REFUSED, KafkaGone, Triage, or_
 from consumer.together import together
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 __all__ = [
     "Committed",
@@ -163,6 +163,17 @@ class CommittedReader:
             else:
                 return int(low)
 
+    def hear_of(self, topics: Iterable[str], timeout: float) -> None:
+        """Have the client ask which partitions there are: it knows none that is newer than its last look.
+
+        Raises TimeoutError.
+        """
+        for topic in topics:
+            try:
+                self._consumer.list_topics(topic, timeout)
+            except CLIENT_ERRORS as problem:
+                raise TimeoutError(sentence(problem)) from None
+
     def close(self) -> None:
         """Close the client."""
         with suppress(*CLIENT_ERRORS):
@@ -198,6 +209,7 @@ class KeptOffsets:
 
     def firsts(self, partitions: Sequence[Partition], timeout: float) -> dict[Partition, int]:
         """Return the first offset that each of these partitions holds. Raises TimeoutError."""
+        self._group.hear_of({partition.topic for partition in partitions}, timeout)
         found: dict[Partition, int] = {}
         for at in range(0, len(partitions), AT_ONCE):
             some = partitions[at : at + AT_ONCE]
