@@ -100,7 +100,7 @@ def test_a_worker_starts_while_the_registry_is_away(system: System, server: Fail
     (port,) = free_ports(1)
     new = system.start_worker(OPTOUT_OPS_LISTEN=str(port), **settings)
     wait_for("the registry is named", lambda: server.url in str(readiness(port)))
-    assert {"apply", "classify"} <= readiness(port).keys()
+    wait_for("both stages say that they wait", lambda: {"apply", "classify"} <= readiness(port).keys())
     system.send([], raw=[text("+12025550144")])
     wait_for("the old worker goes on", lambda: in_force("+12025550144"))
     time.sleep(2.0)

@@ -78,7 +78,7 @@ class World:
         self.eyes.mark()
         began = time.monotonic()
         how()
-        wait_for(f"{kind} is named", lambda: self.eyes.lines(loss=kind), 30)
+        wait_for(f"{kind} is named", lambda: self.eyes.lines(loss=kind, level="error"), 30)
         named = time.monotonic() - began
         heal()
         wait_for(f"{kind} is healed", lambda: self.eyes.lines(loss=kind, level="info"), 60)
@@ -229,7 +229,8 @@ def test_rolled_back_failover(world: World, tmp_path: Path) -> None:
     with RedisServer(world.server.executable, tmp_path) as replica:
         other = redis.Redis(port=replica.port)
         world.redis().config_set("repl-diskless-sync-delay", 0)
-        other.replicaof("127.0.0.1", world.server.port)
+        # A primary begins a new history of replication with its first replica: seen from here it is another server.
+        world.lose("other-server", lambda: other.replicaof("127.0.0.1", world.server.port))
         wait_for("the replica is in sync", lambda: other.info("replication")["master_link_status"] == "up")
         wait_for("settled", world.settled, 60)
         wait_for("it has it all", lambda: other.dbsize() == world.redis().dbsize())

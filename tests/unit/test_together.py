@@ -70,6 +70,7 @@ def test_first_offsets_are_asked_for_at_once(monkeypatch: pytest.MonkeyPatch) ->
         return partition.number
 
     monkeypatch.setattr(kept._group, "first", first)
+    monkeypatch.setattr(kept._group, "hear_of", lambda _topics, _timeout: None)
     places = [Partition("sms.inbound", number) for number in range(16)]
     assert kept.firsts(places, 10.0) == {place: place.number for place in places}
     kept.close()
