@@ -10,7 +10,7 @@ from multiprocessing import get_context
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from tests.model.configurations import DEEP, HARMLESS, OPEN, REMOVED, SMALL
+from tests.model.configurations import DEEP, DEEP_HARMLESS, HARMLESS, OPEN, REMOVED, SMALL
 
 if TYPE_CHECKING:
     from tests.model.configurations import Configuration
@@ -24,7 +24,9 @@ def _searched(number: int) -> tuple[int, Outcome]:
     return number, ALL[number].run()
 
 
-ALL: list[Configuration] = sorted([*SMALL, *DEEP, *REMOVED, *HARMLESS, *OPEN], key=attrgetter("most_states"))
+ALL: list[Configuration] = sorted(
+    [*SMALL, *DEEP, *REMOVED, *HARMLESS, *DEEP_HARMLESS, *OPEN], key=attrgetter("most_states")
+)
 
 
 def main(arguments: list[str]) -> int:

@@ -515,12 +515,11 @@ REMOVED = [
 ]
 
 HARMLESS = [
-    _without("commits_as_member", _classifying, 1, 0, zombies=1, expected=None, exercises=("for dead",)),
+    _without("commits_as_member", _classifying, 1, zombies=1, expected=None, exercises=("for dead",)),
     _without(
         "commits_as_member",
         _classifying,
         1,
-        0,
         zombies=1,
         ledgers=(OURS, OTHER),
         expected=None,
@@ -528,6 +527,21 @@ HARMLESS = [
     ),
 ]
 """Taken away, and nothing goes wrong: whoever commits says what is true of its own ledger, whenever it says it."""
+
+DEEP_HARMLESS = [
+    _without(
+        "commits_as_member",
+        _classifying,
+        1,
+        0,
+        zombies=1,
+        ledgers=ledgers,
+        expected=None,
+        exercises=("for dead",),
+        variant=f", two partitions, {' and '.join(ledgers)}",
+    )
+    for ledgers in ((OURS, OURS), (OURS, OTHER))
+]
 
 OPEN = [
     _keys("a record is deleted, changes too", *ALL_KINDS, entries=1, expected=Harm.LOST),
