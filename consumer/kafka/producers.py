@@ -43,8 +43,13 @@ MISSING = frozenset(
     }
 )
 """What the client says of a topic that was deleted, half a minute after it was."""
+WAIT = {
+    **dict.fromkeys(MISSING, "there is no such topic: `optout topics create`"),
+    KafkaError.TOPIC_AUTHORIZATION_FAILED: "this user may not write there: `optout kafka-acl` says what it needs",
+}
+"""Why what is for a topic waits, by what the client says of it: an operator can mend it."""
 WRITE_AGAIN = 1.0
-"""Seconds after which what a missing topic did not take is written to it again."""
+"""Seconds after which what a topic did not take is written to it again."""
 GRACE = 5.0
 """Seconds after a call's own timeout after which it is taken for one that will not return."""
 
@@ -113,8 +118,9 @@ class LedgerProducer:
 
     Not transactional, so that a position in the ledger is a count of records. Raises KafkaGone when it is of no use
     any more: what was not acknowledged is read and written again after a restart. What is for a topic of
-    `may_be_missing` waits where somebody deleted that one: the others' records are not to wait with it. Of a record
-    that its topic does not take as a whole, `on_reduced` hears, and what it has to give instead is written.
+    `may_be_missing` waits where somebody deleted that one, or took the right to write there: the others' records are
+    not to wait with it. Of a record that its topic does not take as a whole, `on_reduced` hears, and what it has to
+    give instead is written.
     """
 
     def __init__(
@@ -160,17 +166,15 @@ class LedgerProducer:
             self._failed = self._failed or refusal(record.topic, record.source, error)
 
     def _is_kept(self, record: Outgoing, acknowledged: Callable[[], None], error: KafkaError | None) -> bool:
-        """Keep a record that is to be written again when its topic is there; False for one that nothing helps."""
+        """Keep a record that is to be written again when its topic takes it; False for one that nothing helps."""
         if error is not None and error.code() in TOO_LARGE and (less := record.reduced()) is not None:
             self._again.append((less, acknowledged))
             self._on_reduced(less)
             return True
-        if error is None or error.code() not in MISSING or record.topic not in self._may_be_missing:
+        if error is None or error.code() not in WAIT or record.topic not in self._may_be_missing:
             return False
         self._again.append((record, acknowledged))
-        self._on_error(
-            error.name(), f"what is for {record.topic} waits, for there is no such topic: `optout topics create`"
-        )
+        self._on_error(error.name(), f"what is for {record.topic} waits, for {WAIT[error.code()]}")
         return True
 
     def _write_again(self) -> None:

@@ -214,6 +214,24 @@ def test_rights_of_the_version_before(locked_kafka: LockedKafka, system: System)
     assert any(f"{copy}: " in said and "may this user read that group?" in said for said in refused_one.events())
 
 
+def test_a_right_that_is_taken_from_a_worker_that_runs(locked_kafka: LockedKafka, system: System) -> None:
+    """A worker that may not write to the reviews any more goes on with opt-outs, and writes the review once it may."""
+    worker, reviews = system.start_worker(), system.topics["reviews"]
+    first = [inbound(HERE, PATIENT, "Stop."), inbound(HERE, PATIENT, "STOP")]
+    assert write(locked_kafka, UPSTREAM, system.topics["inbound"], *map(system.text, first)) == set()
+    wait_for("opted out", lambda: system.members() == {(HERE, PATIENT)})
+    take_away(system.admin, ResourceType.TOPIC, reviews, AclOperation.WRITE)
+    second = [inbound(HERE, OTHER, "Stop."), inbound(HERE, OTHER, "STOP")]
+    assert write(locked_kafka, UPSTREAM, system.topics["inbound"], *map(system.text, second)) == set()
+    wait_for("opted out", lambda: (HERE, OTHER) in system.members())
+    wait_for("it says why", lambda: f"what is for {reviews} waits, for this user may not" in worker.log_file.read_text())
+    assert worker.process.poll() is None
+    give(system.admin, [json.loads(line) for line in system.run("kafka-acl", "--json").stdout.splitlines()])
+    wait_for("all is read and told", system.settled, 60)
+    assert len(read(locked_kafka, REVIEWS, reviews)) == len(first)
+    assert worker.stop() == 0
+
+
 def test_nobody_does_what_is_not_theirs(locked_kafka: LockedKafka, system: System) -> None:
     """Each user writes, reads and commits what the table says and nothing else; nobody deletes or changes a topic."""
     names = {system.topics[role]: role for role in ROLES}
