@@ -224,7 +224,9 @@ def test_a_right_that_is_taken_from_a_worker_that_runs(locked_kafka: LockedKafka
     second = [inbound(HERE, OTHER, "Stop."), inbound(HERE, OTHER, "STOP")]
     assert write(locked_kafka, UPSTREAM, system.topics["inbound"], *map(system.text, second)) == set()
     wait_for("opted out", lambda: (HERE, OTHER) in system.members())
-    wait_for("it says why", lambda: f"what is for {reviews} waits, for this user may not" in worker.log_file.read_text())
+    wait_for(
+        "it says why", lambda: f"what is for {reviews} waits, for this user may not" in worker.log_file.read_text()
+    )
     assert worker.process.poll() is None
     give(system.admin, [json.loads(line) for line in system.run("kafka-acl", "--json").stdout.splitlines()])
     wait_for("all is read and told", system.settled, 60)
