@@ -118,8 +118,9 @@ def test_what_stays_unknown_is_held_over(javascript: JavaScript) -> None:
 def test_a_signal_ends_it_in_order(javascript: JavaScript) -> None:
     """A sender that is stopped tells what it still held, and its exit code says that something is left."""
     sender = Sender(javascript, NOWHERE)
-    sender.take(message(FINE))
-    time.sleep(1)
+    sender.take(message(FINE), "no JSON")
+    assert sender.process.stderr is not None
+    assert json.loads(sender.process.stderr.readline())["line"] == 2  # so it has taken the first one
     sender.process.send_signal(signal.SIGTERM)
     assert sender.end() == ([], {1: "held over"}, 4)
 
