@@ -80,6 +80,11 @@ def stands(system: System, stage: str, role: str) -> bool:
     return both(system, stage, role) == {number: [(end, note)] * 2 for number, end in system.ends(role).items()}
 
 
+def wait_until_told(system: System) -> None:
+    """Wait until both hold the end of the ledger: a group's coordinator is told last that a transaction is over."""
+    wait_for("everything is told", lambda: stands(system, "apply", "ledger"))
+
+
 def keeper(system: System, classifying: Classifying) -> Keeper:
     kept = KeptOffsets(system.client(), f"{system.group}.classify")
     return Keeper(classifying.classifier, classifying.inbox.copy, kept, cast("Any", classifying.logger))
@@ -131,7 +136,7 @@ def told_so_far(system: System, *words: str) -> None:
     member = owner(system)
     publish(member)
     member.die()
-    assert stands(system, "apply", "ledger")
+    wait_until_told(system)
 
 
 @pytest.mark.parametrize("flushed", [False, True])
@@ -155,7 +160,7 @@ def test_stranger_where_there_are_no_transactions(system: System) -> None:
     first = plain(system)
     publish(first)
     first.die()
-    assert stands(system, "apply", "ledger")
+    wait_until_told(system)
     keywords(system, "START", "STOP")
     take(system, "apply", "ledger")
     heir = plain(system)
@@ -173,7 +178,7 @@ def test_stranger_in_the_copy_moves_nothing(system: System) -> None:
     heir = owner(system)
     publish(heir)
     each_once(system, 6)
-    assert stands(system, "apply", "ledger")
+    wait_until_told(system)
     heir.die()
 
 
@@ -219,7 +224,7 @@ def test_member_of_the_new_protocol(system: System, stage: str) -> None:
     member.publisher._looked = -1e9  # ten seconds later
     publish(member)
     each_once(system, 6)
-    assert stands(system, "apply", "ledger")
+    wait_until_told(system)
     member.die()
 
 
@@ -263,7 +268,7 @@ def test_upgrade_adopts_the_offset_once(system: System, flushed: bool) -> None: 
     first = owner(system)
     publish(first)
     assert any("is adopted" in event for event in first.said())
-    assert stands(system, "apply", "ledger")
+    wait_until_told(system)
     first.die()
     keywords(system, "START")
     take(system, "apply", "ledger")
@@ -282,7 +287,7 @@ def test_offset_from_before_the_first_worker_is_not_adopted(system: System) -> N
     publish(first)
     each_once(system, 2)
     assert any("no change was ever told" in event for event in first.said())
-    assert stands(system, "apply", "ledger")
+    wait_until_told(system)
     first.die()
 
 
@@ -392,4 +397,4 @@ def test_operator_sets_offsets(system: System) -> None:
     assert "were told up to" in refused.stderr
     done = system.run("offsets", "set", "apply", "--to", f"1:{system.ends('ledger')[1]}", *reason, "--yes")
     assert done.returncode == 0, done.stderr
-    assert stands(system, "apply", "ledger")
+    wait_until_told(system)
