@@ -44,7 +44,7 @@ class Doomed:
         wait_for("the worker ends", lambda: self.eyes.worker.process.poll() is not None, 60)
         assert self.eyes.worker.process.returncode == 1
         sentences = [line["event"] for line in self.eyes.lines(level="critical", loss=kind)]
-        assert sentences, self.eyes.worker.log()[-10:]
+        assert sentences, "\n".join(self.eyes.worker.events()[-6:])
         return str(sentences[0])
 
 
