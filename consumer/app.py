@@ -341,6 +341,7 @@ def _apply(  # noqa: PLR0917 - what the root has at hand
             notice_publisher=publisher.notice,
             take_doubts=voucher.take_doubts,
             wake_voucher=voucher.wake,
+            look_at_ledger=voucher.look_at_ledger,
             metrics=ops.metrics,
             health=ops.health,
             losses=losses,

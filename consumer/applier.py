@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 from consumer.catching_up import CatchingUp
 from consumer.continuity import Continuity
 from consumer.domain.subscription import Decision
+from consumer.kafka.errors import KafkaGone
+from consumer.ledger import LedgerFault
 from consumer.ops.complaints import Complaints
 from consumer.reading import Part, Reading, by_bucket
 from consumer.suppression.answers import Batch, Status
@@ -62,6 +64,7 @@ class Applier:
         notice_publisher: Callable[[Sequence[int]], None],
         take_doubts: Callable[[], set[int]],
         wake_voucher: Callable[[], None],
+        look_at_ledger: Callable[[Mapping[int, int]], None],
         metrics: Metrics,
         health: Health,
         losses: Losses,
@@ -77,6 +80,7 @@ class Applier:
         self._notice_publisher = notice_publisher
         self._take_doubts = take_doubts
         self._wake_voucher = wake_voucher
+        self._look_at_ledger = look_at_ledger
         self._metrics = metrics
         self._health = health
         self._losses = losses
@@ -163,7 +167,7 @@ class Applier:
         return False
 
     def run(self, inbox: Inbox, stop: threading.Event) -> None:
-        """Apply until told to stop. Raises OtherLedger and KafkaGone."""
+        """Apply until told to stop. Raises OtherLedger, LedgerFault and KafkaGone."""
         asked_at = -math.inf
         while not stop.is_set():
             self._health.beat(PART)
@@ -178,9 +182,20 @@ class Applier:
             self._look_at_ends(inbox)
             self._hold(inbox)
             self._seek(inbox)
-            read = inbox.read(MOST_RECORDS, 0.1)
+            read = self._read(inbox)
             self.step(read)
             self._stop_at(read.blocked)
+
+    def _read(self, inbox: Inbox) -> Read:
+        try:
+            return inbox.read(MOST_RECORDS, 0.1)
+        except KafkaGone:
+            try:
+                self._look_at_ledger({p.number: reading.position for p, reading in self._reading.items()})
+            except LedgerFault as fault:  # says it better, where that is the reason
+                self._losses.ledger(fault.loss)
+                raise
+            raise
 
     def _look_at_stopped(self) -> None:
         """Have those that stand try again once something was written that could let them pass."""

@@ -22,7 +22,7 @@ from consumer.domain.marks import Marks
 from consumer.holding import HeldBack
 from consumer.inbound import TopicWatch
 from consumer.kafka.errors import KafkaGone
-from consumer.kafka.inbox import Partition
+from consumer.kafka.inbox import NotHeld, Partition
 from consumer.ledger import SET, LedgerFault
 from consumer.letter import UNATTRIBUTABLE, UNATTRIBUTABLE_OPT_IN, DeadLetter
 from consumer.wire.errors import Reason, SchemaAwaited
@@ -215,8 +215,12 @@ class Classifier:
             # Under load whole batches are cheaper; else the first message is not to wait for a second one.
             try:
                 read = inbox.read_batch(MOST_MESSAGES, 0.01) if busy else inbox.read(MOST_MESSAGES, 0.1)
-            except KafkaGone:
+            except KafkaGone as gone:
                 self._watch.look_now()  # says it better, where that is the reason
+                if isinstance(gone, NotHeld):
+                    raise KafkaGone(
+                        f"{gone}; if they are given up, stop the workers and set the offset with `{SET} classify`"
+                    ) from None
                 raise
             busy = bool(read.messages)
             for blocked in read.blocked.values():

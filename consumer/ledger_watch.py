@@ -47,6 +47,11 @@ class LedgerWatch:
         self._log = log
         self._looked = -math.inf
 
+    def look_now(self) -> None:
+        """Ask. Raises LedgerFault for another topic, OffsetsUnavailable."""
+        self._looked = -math.inf
+        self.look()
+
     def look(self) -> None:
         """Ask, if it is time to. Raises LedgerFault for another topic, OffsetsUnavailable."""
         began = time.monotonic()

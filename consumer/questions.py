@@ -16,7 +16,7 @@ from consumer.kafka.topics import TopicError
 from consumer.together import together
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from consumer.inbound import Inbound
     from consumer.kafka.offsets import Offsets
@@ -63,7 +63,7 @@ class Questions:
         kept = self._offsets.kept(known)
         answered()
         clocks = {server.identity: server.time for server in self._servers(served).values()}
-        ledger = [Partition(self._ledger, bucket) for bucket in buckets]
+        ledger = self._places(buckets)
         try:
             # Asked behind the clocks: what a topic or partition holds that is made after this is of a later time.
             # Of several that fail the first is heard: that the ledger is another one says why it lacks partitions.
@@ -83,6 +83,13 @@ class Questions:
         self._known = listed
         committed = counted({partition: kept.get(partition, UNREAD) for partition in listed}, notes)
         return Answers(clocks, committed, {partition: bounds[partition] for partition in listed}, ends, stable)
+
+    def ledger_bounds(self, buckets: Iterable[int]) -> dict[Partition, Bounds]:
+        """Return where these buckets begin and end in the ledger. Raises OffsetsUnavailable."""
+        return self._bounds(self._places(buckets))
+
+    def _places(self, buckets: Iterable[int]) -> list[Partition]:
+        return [Partition(self._ledger, bucket) for bucket in buckets]
 
     def _listed(self) -> list[Partition]:
         return self._offsets.partitions(self._inbound.topics)

@@ -152,6 +152,16 @@ class Voucher:
             doubted, self._doubted = self._doubted, set()
         return doubted
 
+    def look_at_ledger(self, positions: Mapping[int, int]) -> None:
+        """Look now whether the ledger is what was read of it up to these positions, where somebody cannot read on.
+
+        For any thread. Raises LedgerFault; nothing where Kafka does not say.
+        """
+        with suppress(OffsetsUnavailable):
+            self._watch.look_now()
+            for partition, (start, end) in self._questions.ledger_bounds(positions).items():
+                check_ledger(partition, start, end, positions[partition.number])
+
     def run(self, stop: threading.Event) -> None:
         """Vouch until told to stop. Raises LedgerFault and OtherLedger."""
         self._health.trouble(PART, "unvouched", "nothing is vouched for yet")

@@ -115,6 +115,10 @@ class Read:
     blocked: dict[Partition, Blocked] = field(default_factory=dict)
 
 
+class NotHeld(KafkaGone):
+    """A partition does not hold the offset to read on at: its first or its last records are gone."""
+
+
 class Inbox:
     """A consumer within a group.
 
@@ -280,10 +284,9 @@ class Inbox:
             elif is_unreadable(error) and message.partition() is not None:
                 self._block(read, message, error)
             elif error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
-                raise KafkaGone(
-                    f"{self._where(message)} does not hold the offset to read on at any more "
-                    f"({error.str()}): records were deleted before they were read; if they are given up, stop the "
-                    "workers and set the offset with `optout offsets set classify`"
+                raise NotHeld(
+                    f"{self._where(message)} does not hold the offset to read on at any more ({error.str()}): records "
+                    "were deleted before they were read"
                 )
             elif triage(error) is Triage.FATAL:
                 raise KafkaGone(f"{self._where(message)} cannot be read any more: {sentence(error)}")

@@ -128,6 +128,7 @@ class Worker:
             notice_publisher=self.publisher.notice,
             take_doubts=self.voucher.take_doubts,
             wake_voucher=self.voucher.wake,
+            look_at_ledger=self.voucher.look_at_ledger,
             **self.ops.everywhere(),
             log=log,
         )

@@ -647,6 +647,7 @@ class Applying:
             notice_publisher=self.publisher.notice,
             take_doubts=doubted,
             wake_voucher=lambda: None,
+            look_at_ledger=lambda _positions: None,
             most_waiting=most_waiting,
             lookups=lookups,
             **self.ops.everywhere(),
