@@ -46,6 +46,21 @@ class Published:
         self._at_once = KeptOffsets(config, group)
         self._log = log
 
+    def begin_copies(self, partitions: Sequence[Partition], timeout: float) -> bool:
+        """Have the copies of a new deployment say that nothing was told, before the first change is (L3).
+
+        `partitions` are those of every bucket, also of those that others own: a stranger may hold one from before the
+        first worker, and what it committed there would be taken for that of the version before. Returns whether
+        nothing is left to begin. Raises TimeoutError.
+        """
+        kept = self._at_once.both(partitions, timeout)
+        missing = dict.fromkeys((p for p in partitions if (copy := kept[p].copy) is None or copy.note != self.note), 0)
+        if not missing or self._group.ever_held(self._topic, timeout):
+            return True
+        if not self._copy.write(missing, {partition.topic: self.note for partition in missing}):
+            raise TimeoutError(f"{self._copy.group} takes no offset (is somebody in it? nobody is to join it)")
+        return False
+
     def ask(
         self, remembered: Mapping[Partition, int], timeout: float
     ) -> tuple[dict[Partition, Told], dict[Partition, TimeoutError]]:
@@ -113,7 +128,6 @@ class Published:
             self.note,
             remembered,
             lambda: self._group.end(partition, timeout),
-            lambda: self._group.ever_held(self._topic, timeout),
         )
         return Told(told, kept.stands(told, self.note), kept)
 
@@ -145,29 +159,19 @@ class Published:
             client.close()
 
 
-def told_of(  # noqa: PLR0917 - what is known, and whom to ask for the rest
-    partition: Partition,
-    kept: Kept,
-    note: str,
-    remembered: int,
-    end: Callable[[], int],
-    ever_told: Callable[[], bool],
-) -> int:
+def told_of(partition: Partition, kept: Kept, note: str, remembered: int, end: Callable[[], int]) -> int:
     """Return how far changes of a partition were told. Raises LedgerFault where nobody can know.
 
     An offset without a note is the version before's where the copy holds nothing, and it lies between `published` in
-    meta and the ledger's end; or where that version ran again in between, and meta says the same. Where no change was
-    ever told, it is a stranger's who came before the first worker. Nothing in either is a beginning, unless meta knows
-    better. What names another ledger is nothing. What carries any other metadata is a stranger's, wherever it stands:
-    the version before wrote none.
+    meta and the ledger's end; or where that version ran again in between, and meta says the same. Nothing in either is
+    a beginning, unless meta knows better. What names another ledger is nothing. What carries any other metadata is a
+    stranger's, wherever it stands: the version before wrote none.
     """
     noted = kept.greatest(note)
     if noted is not None and noted >= remembered:
         return noted
     group, copy = (None if one is None or (one.note != note and names_a_ledger(one.note)) else one for one in kept)
     if group is not None and group.note != note:
-        if copy is None and not remembered and not ever_told():
-            return 0
         if not group.note and copy is None and remembered <= group.offset <= end():
             return group.offset
         if not group.note and noted is not None and group.offset == remembered:

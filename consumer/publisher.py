@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from consumer.ops.health import Health
     from consumer.ops.losses import Losses
     from consumer.ops.metrics import Metrics
-    from consumer.published import Published
+    from consumer.published import Published, Told
     from consumer.suppression.answers import Taken
     from consumer.suppression.view import View
 
@@ -94,6 +94,7 @@ class Publisher:
         self._swept = self._looked = self._written = -math.inf
         self._unwritten: set[int] = set()
         self._ask_at: dict[int, float] = {}
+        self._begun = False
         self._awaited: set[int] = set()
         self._complaints = Complaints(log)
 
@@ -198,7 +199,7 @@ class Publisher:
         # meta first: what it holds is committed already, so a committed offset below it was reset by somebody
         metas = self._view.metas(asked) if asked else {}
         remembered = {Partition(self._ledger, b): meta.published if meta else 0 for b, meta in metas.items()}
-        told, unknown = self._committed.ask(remembered, LEARN_SECONDS) if remembered else ({}, {})
+        told, unknown = self._ask(remembered) if remembered else ({}, {})
         for partition, problem in unknown.items():
             bucket = partition.number
             self._complaints.say("published offsets are not known yet", bucket=bucket, reason=str(problem))
@@ -211,6 +212,20 @@ class Publisher:
         if learned:  # a view that fell back and was replayed may hold changes that were told long ago
             self._view.trim(learned)
         return set(learned)
+
+    def _ask(self, remembered: Mapping[Partition, int]) -> tuple[dict[Partition, Told], dict[Partition, TimeoutError]]:
+        """Ask how far these were told. Where no change ever was, every bucket's copy says so first."""
+        try:
+            self._begun = self._begun or self._begin_copies()
+        except TimeoutError as problem:
+            return {}, dict.fromkeys(remembered, problem)
+        return self._committed.ask(remembered, LEARN_SECONDS)
+
+    def _begin_copies(self) -> bool:
+        every = range(self._view.buckets)
+        if any(meta.published for meta in self._view.metas(every).values() if meta is not None):
+            return True
+        return self._committed.begin_copies([Partition(self._ledger, bucket) for bucket in every], LEARN_SECONDS)
 
     def _publish(self, buckets: set[int], token: Token) -> tuple[set[int], set[int]]:
         """Publish what waits in these buckets; return those that have more waiting, and those that Redis kept back."""

@@ -73,6 +73,7 @@ class View:
         ledger: str,
         timed: Callable[[str, float], None] = lambda _script, _seconds: None,
     ) -> None:
+        self.buckets = buckets
         self._nodes = nodes_of(client)
         self._timed = timed
         self._ledger = ledger

@@ -25,10 +25,10 @@ from tests.integration.test_publisher import (
     system,
     turn,
 )
-from tests.parts.system import Classifying, Ops, Watched, inbound, wait_for
+from tests.parts.system import Applying, Classifying, Ops, Watched, inbound, wait_for
 
 if TYPE_CHECKING:
-    from tests.parts.system import Applying, System
+    from tests.parts.system import System
 
 __all__ = ["system"]
 
@@ -288,6 +288,35 @@ def test_offset_from_before_the_first_worker_is_not_adopted(system: System) -> N
     each_once(system, 2)
     assert any("no change was ever told" in event for event in first.said())
     wait_until_told(system)
+    first.die()
+
+
+def test_bucket_that_a_stranger_holds_while_others_are_told(system: System) -> None:
+    """What a stranger committed of a bucket that it held from before the first worker is never adopted: all are told.
+
+    Also where changes of other buckets were told meanwhile, so that there is a version before by all that one can see.
+    """
+    keywords(system, "STOP")
+    console = stranger(system, "apply", "ledger")
+    console.commit(
+        offsets=[TopicPartition(system.topics["ledger"], number, 1) for number in (0, 1)], asynchronous=False
+    )
+    keywords(system, "START")
+    first = Applying(system)
+
+    def shared() -> bool:
+        first.apply()
+        console.poll(0.1)
+        return len(first.owned) == len(console.assignment()) == 1
+
+    wait_for("each owns one", shared)
+    publish(first)
+    wait_for("the others are told", lambda: len(system.messages("changed")) == 2)
+    console.close()
+    turn(first, until=lambda: first.owned == {0, 1} and system.metas("applied") == system.ends("ledger"))
+    publish(first)
+    each_once(system, 4)
+    assert stands(system, "apply", "ledger")
     first.die()
 
 

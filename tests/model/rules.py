@@ -60,7 +60,9 @@ class Rules:
     fenced_last: bool = rule("L3", "of a transaction's offsets those of the group, under the token, are sent last")
     adopts_once: bool = rule("L3", "an offset of the version before is adopted only where the copy holds none")
     adopts_in_bounds: bool = rule("L3", "what is adopted lies between `published` in meta and the ledger's end")
-    adopts_if_told: bool = rule("L3", "nothing is adopted where no change was ever told")
+    begins_copies: Literal["every", "own", "none"] = rule(
+        "L3", "before the first change is told every bucket has a copy, also those that others own", "every"
+    )
     checks_told: bool = rule("L3", "nobody publishes from below what a bucket's meta knows to be told")
     renews: bool = rule("L3", "what is committed is written again each hour, so that it cannot expire")
     # PuttingAside

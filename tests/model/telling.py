@@ -61,6 +61,8 @@ class Faults(NamedTuple):
     """What both groups committed expires: it was not written again for so long."""
     returns: int = 0
     """All workers are stopped, and those of the version before run for a while."""
+    beginners: int = 0
+    """A worker that owns other buckets begins the copies at the same time, and writes its 0 late."""
 
 
 class State(NamedTuple):
@@ -74,7 +76,21 @@ class State(NamedTuple):
     owner: int
     workers: tuple[Worker | None, ...]
     faults: Faults
+    begun: bool = False
+    """Whether whoever tells changes of other buckets has given each bucket its copy."""
+    others: bool = False
+    """Whether changes of other buckets were told."""
+    late: bool = False
+    """Whether somebody found no copy of this bucket, and is still to write 0 into it."""
     harm: Harm | None = None
+
+    def never_told(self) -> bool:
+        """Whether no change of any bucket was ever told."""
+        return self.told == 0 and not self.others
+
+    def has_copy(self) -> bool:
+        """Whether the copy holds an offset of ours."""
+        return self.kept is not None and self.kept.noted
 
 
 Steps = list[tuple[str, State]]
@@ -93,7 +109,7 @@ class Telling:
     upgrade: int | None = None
     outside: bool = False
     early: bool = False
-    """Whether strangers may commit before the first worker has told anything."""
+    """Whether strangers may commit before the first worker has told anything, while others tell in other buckets."""
     stopped_for_days: bool = False
     """Whether everything may expire while no worker runs."""
     unsendable: frozenset[int] = frozenset()
@@ -133,6 +149,9 @@ class Telling:
         """Ask for `published`; while a transaction holds an offset of the copy there is no answer."""
         if worker.known != UNKNOWN or worker.batch is not None:
             return
+        if state.never_told() and not state.has_copy() and self.rules.begins_copies != "none":
+            steps.append((f"w{number} begins the copy of every bucket", state._replace(kept=Place(0), begun=True)))
+            return
         batches = [one.batch for one in state.workers if one and one.batch]
         asked_group = not self.rules.published_from_copy
         if any(batch.in_group if asked_group else batch.in_copy for batch in batches) and self.rules.asks_when_settled:
@@ -155,12 +174,11 @@ class Telling:
             least = 0
         noted = [one.offset for one in (kept, group) if one and (one.noted or not rules.notes_told)]
         behind = not noted or max(noted) < least
-        never_told = state.told == 0 and rules.adopts_if_told
-        if group and not group.noted and not never_told and self._adopts(kept, group, least, behind=behind):
+        if group and not group.noted and self._adopts(kept, group, least, behind=behind):
             return group.offset
         if noted:
             return None if behind else max(noted)
-        return 0 if kept is None and (group is None or never_told) and least == 0 else None
+        return 0 if kept is None and group is None and least == 0 else None
 
     def _adopts(self, kept: Place | None, group: Place, least: int, *, behind: bool) -> bool:
         """Return whether the group's offset is the version before's: there is no copy yet, or it went on meanwhile."""
@@ -258,9 +276,21 @@ class Telling:
         running = any(state.workers)
         if faults.expiries and (not self.rules.renews if running else self.stopped_for_days):
             fewer = state._replace(faults=faults._replace(expiries=faults.expiries - 1))
-            steps.append(("what both groups committed expires", fewer._replace(kept=None, group=None)))
+            steps.append(("what both groups committed expires", fewer._replace(kept=None, group=None, begun=False)))
+        self._elsewhere(state, steps)
         if not running:
             self._while_stopped(state, steps)
+
+    def _elsewhere(self, state: State, steps: Steps) -> None:
+        """Let workers that own other buckets tell their changes, and begin the copies at the same time as ours."""
+        if self.early and not state.others and (state.begun or self.rules.begins_copies != "every"):
+            steps.append(("a change of another bucket is told", state._replace(others=True)))
+        if state.faults.beginners and state.never_told() and not state.has_copy():
+            fewer = state._replace(faults=state.faults._replace(beginners=state.faults.beginners - 1))
+            steps.append(("another worker finds no copy of the bucket", fewer._replace(late=True)))
+        if state.late:
+            written = state._replace(kept=Place(0), begun=True, late=False)
+            steps.append(("another worker writes 0 into the copy of the bucket", written))
 
     def _while_stopped(self, state: State, steps: Steps) -> None:
         """Let an operator set the offsets where nobody knows them, and the version before run for a while."""

@@ -256,10 +256,16 @@ L3 = [
         (Edit("published.py", "copy is None and remembered <= group.offset <= end():", "copy is None:"),),
     ),
     Mutant(
-        "an offset is adopted where nothing was ever told",
-        "adopts_if_told",
-        "a stranger's, who came before the first worker, is taken for that of the version before",
-        (Edit("published.py", "if copy is None and not remembered and not ever_told():", "if False:"),),
+        "no copy is begun before the first change is told",
+        "begins_copies",
+        "a stranger's offset, who came before the first worker, is taken for that of the version before",
+        (Edit("publisher.py", "self._begun or self._begin_copies()", "True"),),
+    ),
+    Mutant(
+        "a worker begins only the copies of its own buckets",
+        "begins_copies",
+        "a stranger keeps a bucket until changes of others are told, and its offset is adopted then",
+        (Edit("publisher.py", "[Partition(self._ledger, bucket) for bucket in every]", "[*self._token.partitions]"),),
     ),
     Mutant(
         "meta is not asked how far changes were told",

@@ -65,7 +65,7 @@ TRACES: dict[str, tuple[str, ...]] = {
     "fenced_last": (STRANGERS + "test_worker_that_was_replaced_fails_with_its_copy_pending",),
     "adopts_once": (STRANGERS + "test_upgrade_adopts_the_offset_once",),
     "adopts_in_bounds": (STRANGERS + "test_what_cannot_be_is_not_adopted",),
-    "adopts_if_told": (STRANGERS + "test_offset_from_before_the_first_worker_is_not_adopted",),
+    "begins_copies": (STRANGERS + "test_bucket_that_a_stranger_holds_while_others_are_told",),
     "checks_told": (PUBLISHER + "test_offset_below_what_was_told_is_a_fault",),
     "puts_aside": (SIZES + "test_offset_passes_no_change_without_its_letter",),
     "letter_with_offset": (SIZES + "test_offset_passes_no_change_without_its_letter",),

@@ -14,9 +14,9 @@ APP = "app-7"
 PLACE = Partition("sms.keyword-ledger", 0)
 
 
-def told(group: tuple[int, str] | None, copy: tuple[int, str] | None, remembered: int = 0, *, ever: bool = True) -> int:
+def told(group: tuple[int, str] | None, copy: tuple[int, str] | None, remembered: int = 0) -> int:
     kept = Kept(group and Committed(*group), copy and Committed(*copy))
-    return told_of(PLACE, kept, OURS, remembered, lambda: 3, lambda: ever)
+    return told_of(PLACE, kept, OURS, remembered, lambda: 3)
 
 
 @pytest.mark.parametrize(
@@ -53,6 +53,8 @@ def test_metadata_of_another_program_is_a_strangers(
         ((2, ""), (1, OURS), 2, 2),
         ((2, ""), (3, OTHER), 0, 2),
         ((2, OTHER), (2, OTHER), 0, 0),
+        ((2, ""), (0, OURS), 0, 0),
+        ((2, APP), (0, OURS), 0, 0),
         (None, None, 0, 0),
     ],
 )
@@ -61,9 +63,3 @@ def test_ours_counts_beside_a_strangers(
 ) -> None:
     """The greatest offset with our note counts, or that of the version before; what names another ledger is nothing."""
     assert told(group, copy, remembered) == known
-
-
-@pytest.mark.parametrize("note", ["", APP])
-def test_before_the_first_change_nothing_is_adopted(note: str) -> None:
-    """Where no change was ever told, whatever a stranger commits in the group stands for nothing."""
-    assert told((2, note), None, ever=False) == 0
