@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 
 PART = "classify"
 MOST_MESSAGES = 500
+ASKED_WITHIN = 10.0
+"""Seconds within which the group and its copy have to say where to begin."""
 COMMIT_EVERY = 0.5
 """Half of the voucher's interval: each of its samples is then reached before its next pass. At the whole interval one
 that missed a commit by a moment waited for two passes, and answers grew three seconds old (3.5 s seen, 2.6 s now)."""
@@ -114,9 +116,12 @@ class Classifier:
         """Begin at the greatest offset with our note; at the first one where there is none."""
         self._watch.identify()
         try:
-            found = {p: self._ours(p, kept) for p, kept in self._kept.both(partitions, 10.0).items()}
+            found = {
+                p: self._ours(p, kept)
+                for p, kept in self._kept.both(partitions, ASKED_WITHIN, self._watch.notes).items()
+            }
             starts = {partition: start for partition, start in found.items() if start is not None}
-            starts |= self._kept.firsts([partition for partition in found if partition not in starts], 10.0)
+            starts |= self._kept.firsts([partition for partition in found if partition not in starts], ASKED_WITHIN)
         except TimeoutError as problem:
             raise KafkaGone(f"the offsets to begin at cannot be read: {problem}") from None
         self._positions.update(starts)

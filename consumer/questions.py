@@ -48,7 +48,8 @@ class Questions:
         self._inbound = inbound
         self._ledger = ledger
         self._servers = servers
-        self._known: Sequence[Partition] | None = None
+        self._known: Sequence[Partition] = ()
+        self._named: Mapping[str, str] = {}
 
     def ask(
         self, served: Sequence[int], buckets: Sequence[int], answered: Callable[[], None], look: Callable[[], None]
@@ -59,8 +60,10 @@ class Questions:
 
         Raises OffsetsUnavailable, ViewUnavailable, and what `look` raises.
         """
-        known = self._known or self._listed()
-        kept = self._offsets.kept(known)
+        if not self._known:
+            self._known, self._named = together(self._listed, self._notes)
+        known = self._known
+        kept = self._offsets.kept(known, self._named)
         answered()
         clocks = {server.identity: server.time for server in self._servers(served).values()}
         ledger = self._places(buckets)
@@ -76,11 +79,11 @@ class Questions:
                 lambda: self._stable([*known, *ledger]),
             )
         except OffsetsUnavailable:
-            self._known = None  # a partition that is gone would be asked about for ever
+            self._known = ()  # a partition that is gone would be asked about for ever
             raise
         if new := [partition for partition in listed if partition not in bounds]:
             bounds |= self._bounds(new)
-        self._known = listed
+        self._known, self._named = listed, notes
         committed = counted({partition: kept.get(partition, UNREAD) for partition in listed}, notes)
         return Answers(clocks, committed, {partition: bounds[partition] for partition in listed}, ends, stable)
 

@@ -13,7 +13,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from consumer.kafka.cluster import PRODUCERS_ONLY, without
 from consumer.kafka.errors import CLIENT_ERRORS, REFUSED, KafkaGone, Triage, or_gone, sentence, triage
@@ -61,7 +61,7 @@ class Kept(NamedTuple):
     group: Committed | None
     copy: Committed | None
 
-    def greatest(self, note: str) -> int | None:
+    def greatest(self, note: str | None) -> int | None:
         """Return the greatest offset with this note, None where there is none."""
         return max((one.offset for one in self if one is not None and one.note == note), default=None)
 
@@ -84,6 +84,10 @@ def names_a_ledger(note: str) -> bool:
     return len(parts) <= 2 and all(_TOPIC_ID.fullmatch(part) for part in parts)  # noqa: PLR2004 - ledger/topic
 
 
+class Forbidden(TimeoutError):
+    """A group's coordinator is not told to this user, who may not read the group: no other answer stands for it."""
+
+
 class CommittedReader:
     """Reads the offsets that a group has committed, without being a member of it.
 
@@ -98,6 +102,7 @@ class CommittedReader:
             "isolation.level": "read_committed" if waits_for_transactions else "read_uncommitted",
             "enable.auto.commit": False,
         }
+        self._forbidden = False
         with or_gone(REFUSED):
             self._consumer = Consumer(settings)
 
@@ -112,7 +117,20 @@ class CommittedReader:
     def all_committed(self, partitions: Sequence[Partition], timeout: float) -> dict[Partition, Committed | None]:
         """Return the group's committed offsets, asked together. Raises TimeoutError."""
         asked = [TopicPartition(p.topic, p.number) for p in partitions]
-        return committed(self._consumer, self.group, asked, timeout) if asked else {}
+        try:
+            return committed(self._consumer, self.group, asked, timeout) if asked else {}
+        except TimeoutError as problem:
+            if self._is_forbidden():
+                raise Forbidden(str(problem)) from None
+            raise
+
+    def _is_forbidden(self) -> bool:
+        """Whether a right is missing: the client says so once, as an event, and goes on looking for a coordinator."""
+        with suppress(*CLIENT_ERRORS):
+            while not self._forbidden and (event := self._consumer.poll(0)) is not None:
+                error = event.error()
+                self._forbidden = error is not None and error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED
+        return self._forbidden
 
     def write(self, offsets: Mapping[Partition, int], notes: Mapping[str, str]) -> bool:
         """Commit these offsets, each with its topic's note; False where they could not be: the group has members."""
@@ -199,13 +217,25 @@ class KeptOffsets:
         self._group = CommittedReader(config, group, waits_for_transactions=False)
         self._copy = CommittedReader(config, copy_of(group), waits_for_transactions=False)
 
-    def both(self, partitions: Sequence[Partition], timeout: float) -> dict[Partition, Kept]:
-        """Return what both hold of each partition. Raises TimeoutError."""
-        groups, copies = together(
-            lambda: self._group.all_committed(partitions, timeout),
-            lambda: self._copy.all_committed(partitions, timeout),
+    def both(
+        self, partitions: Sequence[Partition], timeout: float, enough: Mapping[str, str] | None = None
+    ) -> dict[Partition, Kept]:
+        """Return what both hold of each partition. Raises TimeoutError.
+
+        Each has a coordinator of its own, and one may be away. To whoever gives the notes of the topics as `enough`
+        one of the two is enough where it holds an offset with its note of every partition. It is true, and if the
+        other holds a greater one it only says less.
+        """
+        answers = together(*(partial(_answer, one, partitions, timeout) for one in (self._group, self._copy)))
+        groups, copies = ({} if isinstance(answer, TimeoutError) else answer for answer in answers)
+        found = {partition: Kept(groups.get(partition), copies.get(partition)) for partition in partitions}
+        is_enough = enough is not None and all(
+            kept.greatest(enough.get(p.topic)) is not None for p, kept in found.items()
         )
-        return {partition: Kept(groups[partition], copies[partition]) for partition in partitions}
+        for silence in (answer for answer in answers if isinstance(answer, TimeoutError)):
+            if not is_enough or isinstance(silence, Forbidden):
+                raise silence
+        return found
 
     def firsts(self, partitions: Sequence[Partition], timeout: float) -> dict[Partition, int]:
         """Return the first offset that each of these partitions holds. Raises TimeoutError."""
@@ -221,6 +251,15 @@ class KeptOffsets:
         """Close the clients."""
         self._group.close()
         self._copy.close()
+
+
+def _answer(
+    reader: CommittedReader, partitions: Sequence[Partition], timeout: float
+) -> dict[Partition, Committed | None] | TimeoutError:
+    try:
+        return reader.all_committed(partitions, timeout)
+    except TimeoutError as silence:
+        return silence
 
 
 def committed(

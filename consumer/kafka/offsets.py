@@ -113,20 +113,22 @@ class Offsets:
             with suppress(*CLIENT_ERRORS):  # away: asked again when the next question fails
                 self._admin.list_topics(topic, timeout=self._timeout)
 
-    def kept(self, partitions: Sequence[Partition]) -> Mapping[Partition, Kept]:
+    def kept(self, partitions: Sequence[Partition], notes: Mapping[str, str]) -> Mapping[Partition, Kept]:
         """Return what the classifiers' group and its copy hold of each partition, whoever wrote it there.
+
+        While one of them does not answer, the other's offsets are enough where all of them have these notes.
 
         Asked through consumers: the admin client's own call for this brings the process down when the group's
         coordinator has moved (a canary test holds that this one does not).
         """
         try:
-            return self._classified.both(partitions, self._timeout)
+            return self._classified.both(partitions, self._timeout, notes)
         except TimeoutError as problem:
             raise OffsetsUnavailable(str(problem)) from None
 
     def classified(self, partitions: Sequence[Partition], notes: Mapping[str, str]) -> Mapping[Partition, int | None]:
         """Return up to where the classifiers have read; None where nobody says so in our name."""
-        return counted(self.kept(partitions), notes)
+        return counted(self.kept(partitions, notes), notes)
 
     def _result(self, future: Any) -> Any:
         try:

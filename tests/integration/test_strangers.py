@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from consumer.kafka.committed import KeptOffsets, Partition
+from consumer import classifier as classifier_module
+from consumer.kafka.committed import CommittedReader, KeptOffsets, Partition
 from consumer.kafka.members import members
-from consumer.kafka.offsets import Offsets
+from consumer.kafka.offsets import Offsets, OffsetsUnavailable
 from consumer.keeper import Keeper
 from consumer.ledger import LedgerFault
 from consumer.strangers import Strangers, client_id
@@ -128,6 +130,46 @@ def test_what_was_overwritten_is_written_again(system: System) -> None:
     member.until(lambda: stands(system, "classify", "inbound"))
     assert any("somebody else commits" in str(call.args[0]) for call in member.logger.calls)
     member.die()
+
+
+def silent(group: str) -> CommittedReader:
+    """Return a reader of a group whose coordinator is away."""
+    return CommittedReader({"bootstrap.servers": "127.0.0.1:1", "log_level": 0}, group, waits_for_transactions=False)
+
+
+@pytest.mark.parametrize("side", ["_group", "_copy"])
+def test_one_of_the_two_is_enough_where_it_is_ours(system: System, side: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While nobody says what the group holds, or its copy, the other is enough: for beginning, and for the time.
+
+    What the other says may be lower. Then texts are read again, which changes nothing, and no age looks newer.
+    """
+    system.make_topics(inbound=1)
+    text = Partition(system.topics["inbound"], 0)
+    note = system.note("classify", "inbound")
+    words, now = {1: "STOP", 2: "START", 3: "STOP"}, time.time_ns() // 1_000_000
+    texts = (inbound(HERE, PATIENTS[0], word, received_at=now - 1000 * (3 - at)) for at, word in words.items())
+    system.write("inbound", *((0, system.text(one)) for one in texts))
+    first = Classifying(system)
+    first.until(lambda: system.committed("classify", "inbound") == {0: 3})
+    first.die()
+    system.commit("classify.kept", "inbound", {0: 3})
+    answering = "classify" if side == "_copy" else "classify.kept"
+    system.commit(answering, "inbound", {0: 1})
+    monkeypatch.setattr(classifier_module, "ASKED_WITHIN", 2.0)
+    heir = Classifying(system)
+    group = f"{system.group}.classify" if side == "_group" else f"{system.group}.classify.kept"
+    setattr(heir.classifier._kept, side, silent(group))
+    asked = Offsets(system.admin, heir.classifier._kept, timeout=1.0)
+    assert asked.classified([text], {text.topic: note}) == {text: 1}
+    with pytest.raises(OffsetsUnavailable, match=rf"{group}: "):
+        asked.classified([text], {text.topic: "of another topic"})
+    heir.until(lambda: system.committed("classify", "inbound") == {0: 3})
+    assert [line.record["keyword"] for line in system.read("ledger")] == ["STOP", "START", "STOP", "START", "STOP"]
+    heir.die()
+    applying = owner(system)
+    publish(applying)
+    each_once(system, 3)
+    applying.die()
 
 
 def told_so_far(system: System, *words: str) -> None:

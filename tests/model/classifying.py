@@ -179,6 +179,8 @@ class Classifying:
     most_marks: int = 0
     """How many marks may wait at once; 0: one is noted and committed in one step, when nothing is outstanding."""
     copy: bool = False
+    silences: bool = False
+    """Whether the group or its copy may not answer: the other's offsets are then enough where all of them are ours."""
     keeps_claims: bool = False
     """Whether a bucket may reach the ledger's end of a pass only after later ones."""
 
@@ -228,7 +230,7 @@ class Classifying:
             self._lose(state, number, classifier, steps)
             for partition in range(state.partitions):
                 if state.owners[partition] == NOBODY and not classifier.expelled:
-                    self._receive(state, number, classifier, partition, steps)
+                    self._receive(state, number, partition, steps)
         self._vouch(state, steps)
         return steps
 
@@ -395,21 +397,32 @@ class Classifying:
 
     # The group
 
-    def _receive(self, state: State, number: int, classifier: Classifier, partition: int, steps: Steps) -> None:
-        end = state.arrivals.count(partition)
-        found = [one for one in self._both(state, partition) if one is not None]
+    def _receive(self, state: State, number: int, partition: int, steps: Steps) -> None:
+        for silent, both in self._answers(state, partition):
+            if not silent or any(
+                self._resumes(one, self.ledgers[number], state.topics[partition]) for one in both if one
+            ):
+                name, after = self._received(state, number, partition, both)
+                steps.append((name + silent, after))
+
+    def _received(
+        self, state: State, number: int, partition: int, both: tuple[Committed | None, ...]
+    ) -> tuple[str, State]:
+        """Return what becomes of it where the group and its copy hold this."""
+        classifier, end = state.classifiers[number], state.arrivals.count(partition)
+        assert classifier is not None
+        found = [one for one in both if one is not None]
         ours = [one.offset for one in found if self._resumes(one, self.ledgers[number], state.topics[partition])]
         others = [one for one in found if one.note not in ("", self.ledgers[number])]
         if others and not ours and self.rules.refuses_other_ledger:
-            steps.append((f"c{number} refuses inbound {partition} and ends", self._gone(state, number)))
-            return
+            return f"c{number} refuses inbound {partition} and ends", self._gone(state, number)
         if others and not self.rules.refuses_other_ledger:
             ours += [one.offset for one in others]
         if ours:
             start = max(ours) if self.rules.resumes_at_committed else end
         else:
             start = 0 if self.rules.begins_at_first else end
-        before = state.committed[partition]
+        before = both[0]
         at_hand = before is not None and (before.offset, before.note) == (start, self.ledgers[number])
         known = start if (at_hand and bool(ours)) or not self.rules.commits_at_takeover else None
         received = classifier._replace(
@@ -418,7 +431,13 @@ class Classifying:
             topics=_put(classifier.topics, partition, state.topics[partition]),
         )
         after = _with(state, number, received)._replace(owners=_put(state.owners, partition, number))
-        steps.append((f"c{number} receives inbound {partition} at {start}", after))
+        return f"c{number} receives inbound {partition} at {start}", after
+
+    def _answers(self, state: State, partition: int) -> list[tuple[str, tuple[Committed | None, ...]]]:
+        """Return what may be heard of the group and its copy: what both hold, or one of them alone."""
+        group, *copy = both = self._both(state, partition)
+        alone = [(", the copy silent", (group, None)), (", the group silent", (None, *copy))] if self.silences else []
+        return [("", both), *alone]
 
     @staticmethod
     def _both(state: State, partition: int) -> tuple[Committed | None, ...]:
@@ -510,11 +529,7 @@ class Classifying:
             steps.append(("the voucher reads which topics inbound's are", state._replace(voucher=read)))
             return
         if voucher.committed is None:
-            # What it asks behind that at any time, it asks here at once: the ledger only grows.
-            found = tuple(self._both(state, partition) for partition in range(state.partitions))
-            read = voucher._replace(committed=found, ledger=state.ledger if voucher.ledger is None else voucher.ledger)
-            offsets = [[one and one.offset for one in both] for both in found]
-            steps.append((f"the voucher reads the committed offsets {offsets}", state._replace(voucher=read)))
+            self._ask_committed(state, steps)
         elif voucher.clock == UNKNOWN and (rules.clock_before_sample or voucher.ends is not None):
             outlived = rules.drops_claims and voucher.samples and now < voucher.samples[-1].time
             read = voucher._replace(clock=now, claim=None if outlived else voucher.claim)
@@ -534,6 +549,18 @@ class Classifying:
             if self.keeps_claims and not state.is_ahead_of_clock():
                 waits = state._replace(voucher=Voucher(samples=voucher.samples, claim=claim))
                 steps.append(("the bucket is behind", waits))
+
+    def _ask_committed(self, state: State, steps: Steps) -> None:
+        # What it asks behind that at any time, it asks here at once: the ledger only grows.
+        voucher = state.voucher
+        ledger = state.ledger if voucher.ledger is None else voucher.ledger
+        for answers in zip(*(self._answers(state, partition) for partition in range(state.partitions)), strict=True):
+            silent, found = answers[0][0], tuple(both for _, both in answers)
+            if silent and not all(any(one and one.note == OURS for one in both) for both in found):
+                continue
+            read = voucher._replace(committed=found, ledger=ledger)
+            offsets = [[one and one.offset for one in both] for both in found]
+            steps.append((f"the voucher reads the committed offsets {offsets}{silent}", state._replace(voucher=read)))
 
     def _vouched(self, state: State, claim: Claim, when: str = "") -> tuple[str, State]:
         """Write a time into the bucket, which has reached the ledger's end."""

@@ -311,6 +311,15 @@ SMALL = [
         exercises=("in the group", "in the copy", "commits 1 of inbound 0 again"),
         **COPIED,
     ),
+    _classifying(
+        "can finish: the group or its copy is silent; crash",
+        1,
+        silences=True,
+        crashes=1,
+        liveness=True,
+        exercises=("the copy silent", "the group silent", "at 1, the"),
+        **COPIED,
+    ),
     _classifying("can finish: everything expires, a stranger", 1, expiries=1, strangers=1, liveness=True, **COPIED),
     _classifying(
         "a zombie takes the copy back, a stranger",

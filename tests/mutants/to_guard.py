@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.mutants.mutant import Edit, Mutant
 
-ASKED = "kept = self._offsets.kept(known)"
+ASKED = "kept = self._offsets.kept(known, self._named)"
 COUNTED = "kept.greatest(notes[partition.topic])"
 
 L4 = [
