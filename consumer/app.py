@@ -27,7 +27,7 @@ from consumer.holding import HeldBack
 from consumer.inbound import Inbound, unnamed
 from consumer.intake import Intake, Topics
 from consumer.kafka import sizes, topics
-from consumer.kafka.committed import KeptOffsets
+from consumer.kafka.committed import CommittedReader, KeptOffsets
 from consumer.kafka.inbox import Inbox
 from consumer.kafka.offsets import Offsets
 from consumer.kafka.producers import LedgerProducer, PlainOutbox, TransactionalOutbox
@@ -53,12 +53,11 @@ from consumer.wire.errors import SchemaSourceUnavailable
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from structlog.typing import FilteringBoundLogger
 
     from consumer.kafka.cluster import AdminClient
-    from consumer.kafka.committed import Partition
     from consumer.kafka.producers import Outgoing, Publishing
     from consumer.ledger import Ledger
     from consumer.settings import Settings
@@ -184,15 +183,16 @@ def _consumer_config(settings: Settings, group: str) -> dict[str, Any]:
     return {**ours, **config, "group.id": group, "client.id": client_id(config.get("client.id"))}
 
 
-def _strangers(
-    settings: Settings, group: str, ops: Ops, overwritten: Callable[[], Collection[Partition]]
-) -> dict[str, worker.Part]:
+def _strangers(settings: Settings, group: str, ops: Ops) -> dict[str, worker.Part]:
     """Return the part that names who else is in a group; none for a broker that cannot tell, for trying out."""
     if settings.ledger_id is not None:
         return {}
     config = deployment.asking_config(settings)
-    configured = config.get("client.id")
-    return {"members": Strangers(config, group, configured, overwritten, ops.metrics, logs.logger("members")).run}
+    # Classifiers of the version before may be beside ours; its appliers have ended before ours begin.
+    beside = group == settings.classifiers
+    committed = CommittedReader(config, group, waits_for_transactions=False) if beside else None
+    log = logs.logger("members")
+    return {"members": Strangers(config, group, config.get("client.id"), committed, ops.metrics, log).run}
 
 
 def _inbound(settings: Settings, admin: AdminClient, source: Ledger) -> Inbound:
@@ -248,7 +248,7 @@ def _classify(settings: Settings, admin: AdminClient, wire: Wire, source: Ledger
         inbox = Inbox(config, Complaints(log).kafka)
         inbox.subscribe(settings.inbound, classifier)
         keeper = Keeper(classifier, inbox.copy, kept(), log)
-        strangers = _strangers(settings, settings.classifiers, ops, lambda: keeper.overwritten)
+        strangers = _strangers(settings, settings.classifiers, ops)
         beside = worker.Parts({"keep": keeper.run, "pass": passage.run, **strangers}, stop, log)
         beside.start()
         try:
@@ -354,7 +354,7 @@ def _apply(  # noqa: PLR0917 - what the root has at hand
         if not answered(passage.read, "apply", stop, health=ops.health, complaints=Complaints(log)):
             return  # all skips are read before the first record
         inbox.subscribe([source.topic], applier)
-        strangers = _strangers(settings, settings.appliers, ops, tuple)
+        strangers = _strangers(settings, settings.appliers, ops)
         parts = {"publish": publisher.run, "vouch": voucher.run, "pass": passage.run, **strangers}
         beside = worker.Parts(parts, stop, log)
         beside.start()

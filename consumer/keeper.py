@@ -48,8 +48,6 @@ class Keeper:
         self._kept = kept
         self._log = log
         self._written: dict[Partition, int] = {}
-        self.overwritten: frozenset[Partition] = frozenset()
-        """The partitions of which somebody else committed an offset. Replaced, never changed: for any thread."""
         self._looked = self._renewed = -math.inf
 
     def run(self, stop: threading.Event) -> None:
@@ -81,20 +79,19 @@ class Keeper:
             found = self._kept.both(list(known), ASKED_WITHIN)
         except TimeoutError:
             return  # asked again
-        overwritten = {}
+        overwritten = []
         for partition, (group, copy) in found.items():
             note = notes[partition.topic]
             both = [one for one in (group, copy) if one is not None]
             theirs = [one.offset for one in both if one.note != note and not names_a_ledger(one.note)]
             if theirs:
-                overwritten[partition] = f"{partition.topic} [{partition.number}] at {theirs[0]}"
+                overwritten.append(f"{partition.topic} [{partition.number}] at {theirs[0]}")
             if copy is None or copy.note != note or copy.offset < known[partition]:
                 self._written.pop(partition, None)
             if group is None or group.note != note or group.offset < known[partition]:
                 self._classifier.write_again([partition])
-        self.overwritten = frozenset(overwritten)
         if overwritten:
             self._log.error(
                 "somebody else commits offsets in our group: they do not count, and are written again; find out who",
-                places=list(overwritten.values())[:10],
+                places=overwritten[:10],
             )

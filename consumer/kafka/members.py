@@ -31,6 +31,8 @@ class GroupMember(NamedTuple):
     """A member of a group, as the broker knows it."""
 
     group: str
+    id: str
+    """Which the broker gave it when it joined."""
     client_id: str
     host: str
     partitions: frozenset[Partition]
@@ -53,8 +55,8 @@ def members(
     except (OSError, ValueError) as problem:
         raise TimeoutError(f"Kafka cannot be asked who is in the group: {type(problem).__name__}") from None
     return [
-        GroupMember(group, client_id, host, frozenset(Partition(*place) for place in owned))
-        for group, client_id, host, owned in answer
+        GroupMember(group, member_id, client_id, host, frozenset(Partition(*place) for place in owned))
+        for group, member_id, client_id, host, owned in answer
     ]
 
 
@@ -86,7 +88,7 @@ def _answer(config: Mapping[str, Any], groups: Sequence[str], timeout: float) ->
     for group, future in admin.describe_consumer_groups(list(groups), request_timeout=timeout).items():
         for member in future.result(timeout + 1).members:
             owned = [[place.topic, place.partition] for place in member.assignment.topic_partitions]
-            found.append([group, member.client_id, member.host, owned])
+            found.append([group, member.member_id, member.client_id, member.host, owned])
     return found
 
 

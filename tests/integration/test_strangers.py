@@ -30,13 +30,17 @@ from tests.integration.test_publisher import (
 from tests.parts.system import Applying, Classifying, Ops, Watched, inbound, wait_for
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from structlog.testing import CapturingLogger
+
     from tests.parts.system import System
 
 __all__ = ["system"]
 
 
-def stranger(system: System, stage: str, role: str, **properties: Any) -> Consumer:
-    """Join a stage's group as another program does whose assignor fits; return it when it owns every partition."""
+def joining(system: System, stage: str, role: str, **properties: Any) -> Consumer:
+    """Join a stage's group as another program does whose assignor fits, under the client library's own client id."""
     consumer = Consumer(
         system.client(**properties)
         | {
@@ -47,6 +51,12 @@ def stranger(system: System, stage: str, role: str, **properties: Any) -> Consum
         }
     )
     consumer.subscribe([system.topics[role]])
+    return consumer
+
+
+def stranger(system: System, stage: str, role: str, **properties: Any) -> Consumer:
+    """Join a stage's group as another program does; return it when it owns every partition."""
+    consumer = joining(system, stage, role, **properties)
     everything = len(system.ends(role))
 
     def owns() -> bool:
@@ -85,6 +95,14 @@ def stands(system: System, stage: str, role: str) -> bool:
 def wait_until_told(system: System) -> None:
     """Wait until both hold the end of the ledger: a group's coordinator is told last that a transaction is over."""
     wait_for("everything is told", lambda: stands(system, "apply", "ledger"))
+
+
+def stands_in_group(system: System) -> bool:
+    """Whether the classifiers' group holds the end of everything in our name."""
+    note, ends = system.note("classify", "inbound"), system.ends("inbound")
+    return {number: pair[0] for number, pair in both(system, "classify", "inbound").items()} == {
+        number: (end, note) for number, end in ends.items()
+    }
 
 
 def keeper(system: System, classifying: Classifying) -> Keeper:
@@ -358,7 +376,7 @@ def test_bucket_that_a_stranger_holds_while_others_are_told(system: System) -> N
     turn(first, until=lambda: first.owned == {0, 1} and system.metas("applied") == system.ends("ledger"))
     publish(first)
     each_once(system, 4)
-    assert stands(system, "apply", "ledger")
+    wait_until_told(system)
     first.die()
 
 
@@ -406,24 +424,31 @@ def test_what_stands_is_written_again_each_hour(system: System) -> None:
     member.die()
 
 
+def looks(
+    system: System, stage: str, ops: Ops, logger: CapturingLogger
+) -> tuple[CommittedReader, Callable[[], list[tuple[str, str]]]]:
+    """Return who is named by one look after the other, as group and client id, and what is to be closed."""
+    group = f"{system.group}.{stage}"
+    reader = CommittedReader(system.client(), group, waits_for_transactions=False)
+    known_by_note = reader if stage == "classify" else None
+    looking = Strangers(system.client(), group, None, known_by_note, ops.metrics, cast("Any", logger))
+
+    def named() -> list[tuple[str, str]]:
+        logger.calls.clear()
+        looking.look()
+        return [(call.kwargs["group"], call.kwargs["client_id"]) for call in logger.calls]
+
+    return reader, named
+
+
 def test_strangers_are_named(system: System) -> None:
     """Whoever is in a group and is none of ours is named with client id and host; workers of before are not."""
     system.make_topics(inbound=1)
     member = Classifying(system)  # with the client id of the version before
     member.until(lambda: system.committed("classify", "inbound") == {0: 0})
     ops, group = Ops(member.logger), f"{system.group}.classify"
-    overwritten: set[Partition] = set()
-    looking = Strangers(system.client(), group, None, lambda: overwritten, ops.metrics, cast("Any", member.logger))
-
-    def named() -> list[tuple[str, str]]:
-        member.logger.calls.clear()
-        looking.look()
-        return [(call.kwargs["group"], call.kwargs["client_id"]) for call in member.logger.calls]
-
+    looking, named = looks(system, "classify", ops, member.logger)
     assert named() == []
-    overwritten.add(Partition(system.topics["inbound"], 0))
-    assert named() == [(group, "rdkafka")]  # it never leaves the note away, so it is not of the version before
-    overwritten.clear()
     member.die()
     ours = stranger(system, "classify", "inbound", **{"client.id": client_id("theirs")})
     assert named() == []
@@ -437,8 +462,58 @@ def test_strangers_are_named(system: System) -> None:
     for consumer in (console, copy):
         consumer.close()
     wait_for("both have left", lambda: not members(system.client(), [group, f"{group}.kept"], 5.0))
-    looking.look()
+    assert named() == []
     assert ops.value("optout_group_strangers", group=group) == 0
+    looking.close()
+
+
+def test_default_client_is_told_from_the_version_before(system: System) -> None:
+    """Whoever has the client library's own id and commits without a note is named, and a worker of before never is."""
+    system.make_topics(inbound=2)
+    before = Classifying(system)
+    before.until(lambda: system.committed("classify", "inbound") == {0: 0, 1: 0})
+    ops, group = Ops(before.logger), f"{system.group}.classify"
+    looking, named = looks(system, "classify", ops, before.logger)
+    console = joining(system, "classify", "inbound")
+
+    def shared() -> bool:
+        before.classify()
+        console.poll(0.1)
+        return len(console.assignment()) == 1 and len(before.inbox.owned) == 1
+
+    wait_for("each has one", shared)
+    system.write("inbound", *((number, system.text(inbound(HERE, PATIENTS[0], "STOP"))) for number in (0, 1)))
+    wait_for("a text was taken", lambda: console.poll(0.1) is not None)
+    assert [named(), named()] == [[], []]  # it may be of the version before, and has not committed yet
+    console.commit(asynchronous=False)
+    assert [named(), named(), named()] == [[], [(group, "rdkafka")], []]
+    assert ops.value("optout_group_strangers", group=group) == 1
+    console.close()
+    before.until(lambda: stands_in_group(system))
+    assert [named(), named()] == [[], []]
+    assert ops.value("optout_group_strangers", group=group) == 0
+    before.die()
+    looking.close()
+
+
+def test_default_client_among_the_appliers_is_a_stranger(system: System) -> None:
+    """No applier of the version before runs beside ours: whoever has the client library's own id is named at once."""
+    keywords(system, "STOP")
+    member = owner(system, properties={"client.id": client_id(None)})
+    looking, named = looks(system, "apply", member.ops, member.logger)
+    assert named() == []
+    console = joining(system, "apply", "ledger")
+
+    def shared() -> bool:
+        member.apply()
+        console.poll(0.1)
+        return len(console.assignment()) == 1
+
+    wait_for("it has one", shared)
+    assert named() == [(f"{system.group}.apply", "rdkafka")]
+    console.close()
+    member.die()
+    looking.close()
 
 
 def test_operator_sets_offsets(system: System) -> None:

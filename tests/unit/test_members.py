@@ -48,4 +48,4 @@ def test_naming_strangers_ends_no_worker(monkeypatch: pytest.MonkeyPatch, where:
     """Where nobody can be asked who is in a group the look is over, and the worker goes on."""
     monkeypatch.setattr(where, name, fails)
     nobody = cast("Any", None)  # neither metric nor log is reached
-    Strangers({"bootstrap.servers": "127.0.0.1:1"}, "g", None, frozenset, nobody, nobody).look()
+    Strangers({"bootstrap.servers": "127.0.0.1:1"}, "g", None, None, nobody, nobody).look()
