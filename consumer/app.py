@@ -38,7 +38,7 @@ from consumer.ops.health import Health, application, listening
 from consumer.ops.losses import Losses
 from consumer.ops.metrics import Metrics
 from consumer.passage import Passage
-from consumer.preparing import answered
+from consumer.preparing import Preparing
 from consumer.published import Published
 from consumer.publisher import Publisher
 from consumer.putting_aside import PuttingAside
@@ -220,19 +220,20 @@ def _classify(settings: Settings, admin: AdminClient, wire: Wire, source: Ledger
         return KeptOffsets(deployment.asking_config(settings), settings.classifiers)
 
     def run(stop: threading.Event) -> None:
-        ids = partial(wire.codec.prepare, *CLASSIFIED)
-        if not answered(ids, "classify", stop, health=ops.health, complaints=Complaints(log)):
-            return
+        prepare = Preparing("classify", stop, ops.health, log)
+        prepare.ask(partial(wire.codec.prepare, *CLASSIFIED))
         outputs = (settings.keyword_ledger_topic, settings.review_requested_topic, settings.dead_letter_topic)
+        taken = prepare.ask(partial(deployment.limits, settings, admin, *outputs))
+        given = prepare.ask(partial(deployment.limits, settings, admin, *settings.inbound))
+        skips = prepare.ask(partial(_of_inbound, settings, admin))
         producer = LedgerProducer(
-            sizes.producing(deployment.asking_config(settings), deployment.limits(settings, admin, *outputs)),
+            sizes.producing(deployment.asking_config(settings), taken),
             Complaints(log).kafka,
             may_be_missing=(settings.review_requested_topic, settings.dead_letter_topic),
             on_reduced=partial(_kept_in_part, ops.metrics, log),
         )
-        config = _consumer_config(settings, settings.classifiers)
-        config = sizes.consuming(config, deployment.limits(settings, admin, *settings.inbound))
-        passage = _passage(settings, config, _of_inbound(settings, admin), ops, log)
+        config = sizes.consuming(_consumer_config(settings, settings.classifiers), given)
+        passage = _passage(settings, config, skips, ops, log)
         classifier = Classifier(
             intake=intake,
             producer=producer,
@@ -289,11 +290,11 @@ def _apply(  # noqa: PLR0917 - what the root has at hand
     losses = Losses(ops.metrics, logs.logger("losses"))
 
     def run(stop: threading.Event) -> None:
-        ids = partial(wire.codec.prepare, *TOLD)
-        if not answered(ids, "apply", stop, health=ops.health, complaints=Complaints(log)):
-            return
-        config = READING_LEDGER | _consumer_config(settings, settings.appliers)
-        config = sizes.consuming(config, deployment.limits(settings, admin, source.topic))
+        prepare = Preparing("apply", stop, ops.health, log)
+        prepare.ask(partial(wire.codec.prepare, *TOLD))
+        given = prepare.ask(partial(deployment.limits, settings, admin, source.topic))
+        taken = prepare.ask(partial(deployment.limits, settings, admin, *_told_in(settings)))
+        config = sizes.consuming(READING_LEDGER | _consumer_config(settings, settings.appliers), given)
         inbox = Inbox(config, Complaints(log).kafka)
         publisher = Publisher(
             view=view,
@@ -306,7 +307,7 @@ def _apply(  # noqa: PLR0917 - what the root has at hand
                 logs.logger("publish"),
             ),
             outbox=PuttingAside(
-                _publishing(settings, admin, inbox), settings.dead_letter_topic, ops.metrics, logs.logger("publish")
+                _publishing(settings, taken, inbox), settings.dead_letter_topic, ops.metrics, logs.logger("publish")
             ),
             render=changes.records,
             ledger=source.topic,
@@ -351,8 +352,7 @@ def _apply(  # noqa: PLR0917 - what the root has at hand
         )
         if not applier.await_view(range(settings.buckets), stop):
             return
-        if not answered(passage.read, "apply", stop, health=ops.health, complaints=Complaints(log)):
-            return  # all skips are read before the first record
+        prepare.ask(passage.read)  # all skips are read before the first record
         inbox.subscribe([source.topic], applier)
         strangers = _strangers(settings, settings.appliers, ops)
         parts = {"publish": publisher.run, "vouch": voucher.run, "pass": passage.run, **strangers}
@@ -397,11 +397,14 @@ def _look_at_view(view: View, buckets: int) -> None:
         return  # away: the applier waits for it, and looks again with every call
 
 
-def _publishing(settings: Settings, admin: AdminClient, inbox: Inbox) -> Publishing:
+def _told_in(settings: Settings) -> list[str]:
+    """Return the topics that changes are told in."""
     outputs = [settings.subscription_changed_topic, settings.dead_letter_topic]
-    if settings.confirmations == "ours":
-        outputs.append(settings.confirmation_requested_topic)
-    config = sizes.producing(deployment.client_config(settings), deployment.limits(settings, admin, *outputs))
+    return outputs + [settings.confirmation_requested_topic] * (settings.confirmations == "ours")
+
+
+def _publishing(settings: Settings, limits: Mapping[str, int], inbox: Inbox) -> Publishing:
+    config = sizes.producing(deployment.client_config(settings), limits)
     if settings.publish == "transactions":
         return TransactionalOutbox(config, ids=settings.transactional_ids)
     return PlainOutbox(config, inbox)

@@ -14,6 +14,7 @@ from consumer.kafka.errors import KafkaGone
 from consumer.kafka.topics import TopicError
 from consumer.ledger import LedgerFault
 from consumer.ops.unforeseen import unexpected
+from consumer.preparing import Stopped
 from consumer.suppression.answers import OtherLedger
 from consumer.wire.errors import SchemaError, SchemaSourceUnavailable
 
@@ -58,6 +59,8 @@ class Parts:
     def _run(self, name: str, part: Part) -> None:
         try:
             part(self._stop)
+        except Stopped:
+            pass  # before it had begun
         except LedgerFault as problem:
             self._failed(name, str(problem), loss=problem.loss.value)
         except SPOKEN as problem:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from consumer.kafka.cluster import PRODUCERS_ONLY, without
-from consumer.kafka.errors import CLIENT_ERRORS, REFUSED, KafkaGone, Triage, or_gone, sentence, triage
+from consumer.kafka.errors import CLIENT_ERRORS, REFUSED, KafkaGone, Triage, is_timeout, or_gone, sentence, triage
 from consumer.together import together
 
 if TYPE_CHECKING:
@@ -267,14 +267,21 @@ def committed(
 ) -> dict[Partition, Committed | None]:
     """Return the offsets that a consumer's group has committed. Raises TimeoutError; both failures name the group."""
     began = time.monotonic()
-    try:
-        answers = consumer.committed(asked, timeout=timeout)
-    except CLIENT_ERRORS as problem:
-        if triage(problem) is Triage.FATAL:
-            raise KafkaGone(f"the committed offsets of {group} cannot be read: {sentence(problem)}") from None
-        waited = f"{sentence(problem)} after {time.monotonic() - began:.1f} s"
-        # Where a right is missing the client hears of it, and goes on looking for the group's coordinator.
-        raise TimeoutError(f"{group}: {waited} (may this user read that group?)") from None
+    while True:
+        try:
+            answers = consumer.committed(asked, timeout=max(ASK_AGAIN, began + timeout - time.monotonic()))
+            break
+        except CLIENT_ERRORS as problem:
+            verdict = triage(problem)
+            if verdict is Triage.FATAL:
+                raise KafkaGone(f"the committed offsets of {group} cannot be read: {sentence(problem)}") from None
+            waited = time.monotonic() - began
+            # A coordinator that has just moved is refused at once; whoever timed out has waited already.
+            if verdict is not Triage.RETRY or is_timeout(problem) or waited > timeout:
+                # Where a right is missing the client hears of it, and goes on looking for the group's coordinator.
+                what = f"{sentence(problem)} after {waited:.1f} s"
+                raise TimeoutError(f"{group}: {what} (may this user read that group?)") from None
+            time.sleep(ASK_AGAIN)
     for answer in answers:
         if answer.error is not None:
             raise TimeoutError(f"{group}: {sentence(answer.error)}")

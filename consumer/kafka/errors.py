@@ -40,6 +40,10 @@ class KafkaGone(Exception):
     """A fatal error of a Kafka client: what it was, in one sentence; the process should end and be restarted."""
 
 
+class KafkaSilent(KafkaGone):
+    """Kafka did not answer, or cannot for now: whoever can wait asks again, whoever cannot ends."""
+
+
 _REJOIN = frozenset(
     {
         KafkaError.ILLEGAL_GENERATION,
@@ -137,16 +141,23 @@ def triage(problem: BaseException | KafkaError) -> Triage:
 REFUSED = "the Kafka client refuses what OPTOUT_KAFKA_* says"
 
 
+def is_timeout(problem: BaseException | KafkaError) -> bool:
+    """Return whether a call gave up because its own time was over."""
+    error = error_of(problem)
+    return error is not None and error.code() == KafkaError._TIMED_OUT  # noqa: SLF001
+
+
 @contextmanager
 def or_gone(what: str) -> Iterator[None]:
-    """Raise KafkaGone for whatever a call of the client raises; its sentence begins with `what`.
+    """Raise KafkaGone for whatever a call of the client raises, KafkaSilent for what may pass.
 
-    For whoever makes no call again: the client itself tries again what may pass, and raises what does not.
+    The sentence begins with `what`.
     """
     try:
         yield
     except CLIENT_ERRORS as problem:
-        raise KafkaGone(f"{what}: {sentence(problem)}") from None
+        gone = KafkaSilent if triage(problem) is Triage.RETRY else KafkaGone
+        raise gone(f"{what}: {sentence(problem)}") from None
 
 
 def name_of(problem: BaseException | KafkaError) -> str:

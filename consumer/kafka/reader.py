@@ -13,6 +13,7 @@ from consumer.kafka.errors import (
     CLIENT_ERRORS,
     REFUSED,
     KafkaGone,
+    KafkaSilent,
     Triage,
     is_unreadable,
     or_gone,
@@ -134,7 +135,7 @@ class Reader:
         for partition, at in behind.items():
             if at >= self._watermarks(self._consumer, partition)[1]:
                 return OpenTransaction(partition, at)
-        return KafkaGone(f"{next(iter(behind)).topic} could not be read to its end: Kafka went silent")
+        return KafkaSilent(f"{next(iter(behind)).topic} could not be read to its end: Kafka went silent")
 
     def _note(self, message: Message) -> bool:
         """Note how far we are; whether this is a record. An end lies behind control records that nobody is given."""

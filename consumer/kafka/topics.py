@@ -10,7 +10,7 @@ import yaml
 from confluent_kafka import KafkaError, TopicCollection
 from confluent_kafka.admin import ConfigResource, NewTopic, ResourceType  # type: ignore[attr-defined] # public all the same
 
-from consumer.kafka.errors import CLIENT_ERRORS, error_of, sentence
+from consumer.kafka.errors import CLIENT_ERRORS, Triage, error_of, sentence, triage
 from consumer.together import together
 
 if TYPE_CHECKING:
@@ -39,6 +39,10 @@ DAY_MS = 24 * 60 * 60 * 1000
 
 class TopicError(Exception):
     """One sentence for a person: what failed, at which topic, and what to do."""
+
+
+class NoAnswer(TopicError):
+    """Kafka did not answer, or cannot for now: whoever can wait asks again."""
 
 
 class MayNotAsk(TopicError):
@@ -180,15 +184,15 @@ def topic_ids(admin: AdminClient, names: Sequence[str], timeout: float = 5.0) ->
     try:
         futures = admin.describe_topics(TopicCollection(list(names)), request_timeout=timeout)
     except CLIENT_ERRORS as problem:
-        raise TopicError(f"Kafka could not be asked for the ids of topics: {sentence(problem)}") from None
+        raise _unanswered(problem)(f"Kafka could not be asked for the ids of topics: {sentence(problem)}") from None
     found = {}
     for name, future in futures.items():
         try:
             found[name] = str(future.result(timeout + 1).topic_id).translate(_AS_KAFKA_SPELLS)
         except CLIENT_ERRORS as problem:
-            raise TopicError(f"Kafka could not be asked for the id of {name}: {sentence(problem)}") from None
+            raise _unanswered(problem)(f"Kafka could not be asked for the id of {name}: {sentence(problem)}") from None
         except TimeoutError:
-            raise TopicError(f"Kafka did not tell the id of {name} within {timeout:.0f} s") from None
+            raise NoAnswer(f"Kafka did not tell the id of {name} within {timeout:.0f} s") from None
     return found
 
 
@@ -243,6 +247,13 @@ def _describe(admin: AdminClient, name: str) -> TopicDescription:
     return _asked(ask, f"describe the topic {name}")
 
 
+def _unanswered(problem: BaseException) -> type[TopicError]:
+    """Return what to raise for an error of the client: a topic that is unknown is an answer."""
+    error = error_of(problem)
+    is_away = triage(problem) is Triage.RETRY and error is not None and error.code() not in _UNKNOWN_TOPIC
+    return NoAnswer if is_away else TopicError
+
+
 def _asked(ask: Callable[[], T], what: str) -> T:
     """Return the cluster's answer. Raises TopicError, for an unknown topic only once it had time to be known."""
     deadline = time.monotonic() + PROPAGATION_S
@@ -254,7 +265,7 @@ def _asked(ask: Callable[[], T], what: str) -> T:
             if error is not None and error.code() in _REFUSED:
                 raise MayNotAsk(f"Kafka does not let us {what}: {sentence(problem)}") from None
             if error is None or error.code() not in _UNKNOWN_TOPIC:
-                raise TopicError(f"Kafka could not be asked to {what}: {sentence(problem)}") from None
+                raise _unanswered(problem)(f"Kafka could not be asked to {what}: {sentence(problem)}") from None
             if time.monotonic() > deadline:
                 raise TopicError(f"could not {what}, which does not exist: run `optout topics create`") from None
         time.sleep(0.05)
