@@ -50,6 +50,9 @@ ASKED_WITHIN = 10.0
 COMMIT_EVERY = 0.5
 """Half of the voucher's interval: each of its samples is then reached before its next pass. At the whole interval one
 that missed a commit by a moment waited for two passes, and answers grew three seconds old (3.5 s seen, 2.6 s now)."""
+OVERLAP = 0.2
+"""Seconds between two commits while an earlier one is on its way: Kafka is far away then, and each waits for its own
+answer alone."""
 NOTE_EVERY = 0.1
 """Seconds from one mark to the next: by so much a commit may stay behind what is acknowledged."""
 REPORT_EVERY = 1.0
@@ -234,7 +237,7 @@ class Classifier:
             now = time.monotonic()
             if now >= note_at:
                 self._marks.note()
-                if now - self._commits.sent_at >= COMMIT_EVERY:
+                if now - self._commits.sent_at >= (OVERLAP if self._commits.on_their_way else COMMIT_EVERY):
                     self.commit()
                 note_at = now + NOTE_EVERY
             if now >= report_at:

@@ -1,6 +1,7 @@
-"""Tells Kafka how far inbound is done: one commit at a time, so that none can be overtaken by an earlier one.
+"""Tells Kafka how far inbound is done. While commits are on their way reading goes on.
 
-While it is on its way reading goes on; what is done meanwhile goes with the next one.
+Several may be: where Kafka is far away others learn of what is done as soon as they can. The client sends again what
+failed, and so an earlier one may come after a later one: what Kafka has then is true all the same, and is sent again.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 STUCK_AFTER = 5.0
 """Seconds without any progress after which it is said that Kafka takes nothing; acknowledgements may be slow."""
+MOST_ON_THEIR_WAY = 6
 
 
 class Commits:
@@ -24,7 +26,10 @@ class Commits:
     def __init__(self, marks: Marks[Partition]) -> None:
         self._marks = marks
         self._taken: dict[Partition, int] = {}
-        self._sent: dict[Partition, int] | None = None
+        self._sent: dict[Partition, int] = {}
+        """The last offset that was sent and is not refused, until no commit is on its way."""
+        self.on_their_way = 0
+        """Commits that Kafka has not answered."""
         self.sent_at = 0.0
         """When the last one was sent, in seconds of time.monotonic()."""
         self._moved_at = time.monotonic()
@@ -46,27 +51,36 @@ class Commits:
         """Forget what was given up: whatever the answer to a commit on its way says of it concerns nobody."""
         for partition in partitions:
             self._taken.pop(partition, None)
-            if self._sent is not None:
-                self._sent.pop(partition, None)
+            self._sent.pop(partition, None)
 
     def send(self, inbox: Inbox, notes: Mapping[str, str]) -> None:
-        """Commit what is done, if that moved and no other is on its way, and do not wait. Raises KafkaGone."""
-        if self._sent is None and (due := self._due(self._marks.done())):
-            self._sent, self.sent_at = due, time.monotonic()
+        """Commit what is done, if that moved and not too many are on their way, and do not wait. Raises KafkaGone."""
+        due = self._due(self._marks.done(), self._taken | self._sent)
+        if due and self.on_their_way < MOST_ON_THEIR_WAY:
+            self._sent |= due
+            self.on_their_way += 1
+            self.sent_at = time.monotonic()
             inbox.commit_soon(due, notes, self._heard)
 
-    def _heard(self, taken: Collection[Partition]) -> None:
-        sent, self._sent = self._sent or {}, None
-        self._take({partition: offset for partition, offset in sent.items() if partition in taken})
+    def _heard(self, answers: Mapping[Partition, int | None]) -> None:
+        """Hear of one commit which offset of each partition Kafka took, None where it took none."""
+        self.on_their_way -= 1
+        answers = {partition: offset for partition, offset in answers.items() if partition in self._sent}
+        self._take({partition: offset for partition, offset in answers.items() if offset is not None})
+        for partition, offset in answers.items():
+            if offset is None or not self.on_their_way:
+                del self._sent[partition]
 
     def finish(self, inbox: Inbox, notes: Mapping[str, str], partitions: Collection[Partition]) -> None:
         """Commit what is done of these partitions, and wait for it. Raises KafkaGone."""
-        due = {p: offset for p, offset in self._due(self._marks.done()).items() if p in partitions}
+        done = {p: offset for p, offset in self._marks.done().items() if p in partitions}
+        due = self._due(done, self._taken)
         if inbox.commit(due, notes):
             self._take(due)
 
-    def _due(self, offsets: Mapping[Partition, int]) -> dict[Partition, int]:
-        return {p: offset for p, offset in offsets.items() if self._taken.get(p) != offset}
+    @staticmethod
+    def _due(offsets: Mapping[Partition, int], there: Mapping[Partition, int]) -> dict[Partition, int]:
+        return {p: offset for p, offset in offsets.items() if there.get(p) != offset}
 
     def _take(self, offsets: Mapping[Partition, int]) -> None:
         self._taken.update(offsets)
@@ -75,6 +89,6 @@ class Commits:
 
     def stuck(self) -> bool:
         """Whether something was read that could not be committed, not even in part, for a while."""
-        if not self._due(self._marks.positions):
+        if not self._due(self._marks.positions, self._taken):
             self._moved_at = time.monotonic()
         return time.monotonic() - self._moved_at > STUCK_AFTER

@@ -139,7 +139,8 @@ class Inbox:
         self._leaving = False
         self._free = threading.Event()
         self._free.set()
-        self._committing: Callable[[frozenset[Partition]], None] | None = None
+        self._heard: Callable[[Mapping[Partition, int | None]], None] | None = None
+        self._on_their_way = 0
         self._raised: Exception | None = None
         self.joined = False
         """Whether the group has us in: not before the first assignment, and not from a lost one to the next."""
@@ -410,27 +411,31 @@ class Inbox:
         return len(self._taken(done or [])) == len(done or [])
 
     def commit_soon(
-        self, offsets: Mapping[Partition, int], notes: Mapping[str, str], heard: Callable[[frozenset[Partition]], None]
+        self,
+        offsets: Mapping[Partition, int],
+        notes: Mapping[str, str],
+        heard: Callable[[Mapping[Partition, int | None]], None],
     ) -> None:
         """Commit these offsets as `commit` does, and do not wait.
 
-        `heard` is called once, from within a read, with the partitions whose offset Kafka took. Until then no other
-        may be sent: the first could overtake it, for the client sends again what failed.
+        `heard` is called once, from within a read, with the offset that Kafka took of each partition, None where it
+        took none. Commits that are on their way at the same time have the same `heard`: answers may come in any order.
         """
-        assert self._committing is None
-        self._committing = heard
+        self._heard, self._on_their_way = heard, self._on_their_way + 1
         try:
             self._consumer.commit(offsets=_places(offsets, notes), asynchronous=True)
         except CLIENT_ERRORS as problem:
-            self._committing = None
+            self._on_their_way -= 1
             self._not_committed(problem)
-            heard(frozenset())
+            heard(dict.fromkeys(offsets))
 
     def _committed(self, error: KafkaError | None, places: list[TopicPartition]) -> None:
-        heard, self._committing = self._committing, None
-        if heard is None:
+        if self._heard is None or not self._on_their_way:
             return
-        heard(frozenset() if error is not None else self._taken(places))
+        self._on_their_way -= 1
+        taken = frozenset() if error is not None else self._taken(places)
+        asked = {Partition(place.topic, place.partition): place.offset for place in places}
+        self._heard({partition: offset if partition in taken else None for partition, offset in asked.items()})
         if error is not None:
             self._not_committed(error)
 

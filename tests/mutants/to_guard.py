@@ -145,7 +145,13 @@ L5 = [
         "committed before it is acknowledged, in the end",
         "commits_acknowledged",
         "who gives partitions up, or ends, commits positions instead of the newest mark that is done",
-        (Edit("committing.py", "self._due(self._marks.done()).items()", "self._due(self._marks.positions).items()"),),
+        (
+            Edit(
+                "committing.py",
+                "for p, offset in self._marks.done().items()",
+                "for p, offset in self._marks.positions.items()",
+            ),
+        ),
     ),
     Mutant(
         "acknowledgements are counted",
@@ -194,7 +200,7 @@ L5 = [
         "an empty partition is not committed",
         "commits_at_takeover",
         "a classifier commits only what moved",
-        (Edit("committing.py", "if self._taken.get(p) != offset}", "if self._taken.get(p, 0) != offset}"),),
+        (Edit("committing.py", "if there.get(p) != offset}", "if there.get(p, 0) != offset}"),),
     ),
     Mutant(
         "the end is not committed",
