@@ -27,7 +27,7 @@ from consumer.holding import HeldBack
 from consumer.inbound import Inbound, unnamed
 from consumer.intake import Intake, Topics
 from consumer.kafka import sizes, topics
-from consumer.kafka.committed import CommittedReader, KeptOffsets
+from consumer.kafka.committed import CommittedReader, KeptOffsets, KeptOffsetsPool
 from consumer.kafka.inbox import Inbox
 from consumer.kafka.offsets import Offsets
 from consumer.kafka.producers import LedgerProducer, PlainOutbox, TransactionalOutbox
@@ -321,7 +321,7 @@ def _apply(  # noqa: PLR0917 - what the root has at hand
             inbox=inbox,
             offsets=Offsets(
                 admin,
-                KeptOffsets(deployment.asking_config(settings), settings.classifiers),
+                KeptOffsetsPool(lambda: KeptOffsets(deployment.asking_config(settings), settings.classifiers)),
                 describes=settings.ledger_id is None,
             ),
             ledger=source,

@@ -17,6 +17,7 @@ from consumer.together import together
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from consumer.inbound import Inbound
     from consumer.kafka.offsets import Offsets
@@ -52,11 +53,16 @@ class Questions:
         self._named: Mapping[str, str] = {}
 
     def ask(
-        self, served: Sequence[int], buckets: Sequence[int], answered: Callable[[], None], look: Callable[[], None]
+        self,
+        served: Sequence[int],
+        buckets: Sequence[int],
+        in_turn: AbstractContextManager[object],
+        look: Callable[[], None],
     ) -> Answers:
         """Return what is needed to vouch for these buckets, by the clocks of the servers of those that are `served`.
 
-        `answered` is called behind the first round; `look` looks at the ledger in the second one.
+        The clocks are read `in_turn`, for the times of earlier questions to be earlier ones; `look` looks at the ledger
+        in the second round.
 
         Raises OffsetsUnavailable, ViewUnavailable, and what `look` raises.
         """
@@ -64,8 +70,8 @@ class Questions:
             self._known, self._named = together(self._listed, self._notes)
         known = self._known
         kept = self._offsets.kept(known, self._named)
-        answered()
-        clocks = {server.identity: server.time for server in self._servers(served).values()}
+        with in_turn:
+            clocks = {server.identity: server.time for server in self._servers(served).values()}
         ledger = self._places(buckets)
         try:
             # Asked behind the clocks: what a topic or partition holds that is made after this is of a later time.

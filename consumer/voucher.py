@@ -4,8 +4,8 @@ Only what is vouched for is answered from. The order of the steps is the protoco
 buckets' epochs; then inbound's committed offsets, which tell the time; then the ledger's ends; then the script that
 checks that the identity still holds and that the bucket has reached its end. A thread beside the applier.
 
-Each second a pass begins, also while earlier ones still wait for Kafka: where it is far away answers would be older by
-as long as it takes. They are finished in the order in which they began.
+Each second a pass begins. Where Kafka is far away answers would be older by as long as that takes: so passes begin more
+often while earlier ones wait for it. They read the clocks and are finished in the order in which they began.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import math
 import threading
 import time
 from collections import deque
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
@@ -33,7 +33,7 @@ from consumer.suppression.scripts import ViewUnavailable
 from consumer.together import beside
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from concurrent.futures import Future
 
     from structlog.typing import FilteringBoundLogger
@@ -60,9 +60,13 @@ a second apart, they were most of the two to three seconds that a restart of Red
 """
 AUDIT_EVERY = 60.0
 """Seconds after which a bucket's content is counted again; it is counted at once under a new identity."""
-MOST_PASSES = 6
+OVERLAP = 0.2
+"""Seconds between two passes while an earlier one waits for Kafka."""
+MOST_ASKING = 5
+"""Passes that wait for what is committed at the same time: each takes two clients."""
+MOST_PASSES = 16
 """Passes that wait for Kafka at the same time."""
-MOST_BEHIND = 8
+MOST_BEHIND = 16
 """Passes that wait for buckets to reach the ledger's end as it was then."""
 LOOK_EVERY = 0.1
 """Seconds after which it is looked whether they have."""
@@ -82,8 +86,10 @@ class Pass:
     told: Mapping[int, int]
     whole: Mapping[int, Meta]
     """The buckets whose content was counted, and what their meta said."""
+    before: threading.Event | None
+    """That of the pass before, if that one waits for Kafka."""
     answered: threading.Event
-    """Set when Kafka has said what is committed of inbound."""
+    """Set when Kafka has said what is committed of inbound, and the clocks were read."""
 
 
 class Claim(NamedTuple):
@@ -184,24 +190,25 @@ class Voucher:
     def _until_next(self) -> float:
         """Return in how many seconds the next pass is due."""
         hurried = not self._whole and time.monotonic() - self._changed_at < SOON_FOR
-        every = min(SOON, VOUCH_EVERY) if hurried else VOUCH_EVERY
-        return max(0.0, self._begun_at + every - time.monotonic())
+        every = SOON if hurried else OVERLAP if self._passes else VOUCH_EVERY
+        return max(0.0, self._begun_at + min(every, VOUCH_EVERY) - time.monotonic())
 
-    def _has_answered(self) -> bool:
-        """Whether Kafka can be asked for the committed offsets: its client sends one such question after the other."""
-        return len(self._passes) < MOST_PASSES and (not self._passes or self._passes[-1][0].answered.is_set())
+    def _may_begin(self) -> bool:
+        """Whether no more passes wait for Kafka than may."""
+        asking = sum(not begun.answered.is_set() for begun, _ in self._passes)
+        return len(self._passes) < MOST_PASSES and asking < MOST_ASKING
 
     def _pause_seconds(self) -> float:
         """Return for how long nothing is to be done unless Kafka answers, or somebody wakes us."""
         if self._behind:
             return LOOK_EVERY
-        if not self._has_answered():
+        if not self._may_begin():
             return VOUCH_EVERY
         return self._until_next()
 
     def _go_on(self) -> None:
         """Begin a pass if one is due, and finish those that Kafka has answered."""
-        if self._until_next() == 0 and self._has_answered():
+        if self._until_next() == 0 and self._may_begin():
             self._begun_at = time.monotonic()
             if begun := self._begin():
                 answers = beside(partial(self._ask, begun))
@@ -232,14 +239,22 @@ class Voucher:
         self._metrics.show_waiting(meta.waiting for meta in metas.values() if meta)
         told = {bucket: self._published(bucket) for bucket in buckets}
         whole = self._audit({bucket: meta for bucket, meta in metas.items() if meta}, servers)
-        return Pass(buckets, servers, told, whole, threading.Event())
+        before = self._passes[-1][0].answered if self._passes else None
+        return Pass(buckets, servers, told, whole, before, threading.Event())
 
     def _ask(self, begun: Pass) -> Answers:
-        def answered() -> None:
+        @contextmanager
+        def in_turn() -> Iterator[None]:
+            if begun.before is not None:
+                begun.before.wait()
+            yield
             begun.answered.set()
             self._wake.set()
 
-        return self._questions.ask([*begun.servers], [*begun.whole], answered, self._watch.look)
+        try:
+            return self._questions.ask([*begun.servers], [*begun.whole], in_turn(), self._watch.look)
+        finally:
+            begun.answered.set()  # the next one waits for us
 
     def _finish(self, begun: Pass, answers: Answers) -> dict[int, Status]:
         """Vouch for what has reached its end, and remember what has not."""

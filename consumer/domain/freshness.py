@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 Partition = TypeVar("Partition", bound=Hashable)
 
 MOST_SAMPLES = 900
+MANY, APART = 60, 1000
+"""Samples above which one that follows the last one in less than this, in the unit of their times, is not kept: none is
+needed to be right, and those of a quarter of an hour are to fit in."""
 
 
 class Bounds(NamedTuple):
@@ -48,7 +51,8 @@ class Freshness(Generic[Partition]):
         """
         if self._samples and self._samples[-1][0] > time:
             self.forget()
-        self._samples.append((time, {partition: bound.end for partition, bound in bounds.items()}))
+        if len(self._samples) < MANY or time - self._samples[-1][0] >= APART:
+            self._samples.append((time, {partition: bound.end for partition, bound in bounds.items()}))
         outside = frozenset(
             partition
             for partition, (start, end) in bounds.items()

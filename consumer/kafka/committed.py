@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections import deque
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,13 +21,14 @@ from consumer.kafka.errors import CLIENT_ERRORS, REFUSED, KafkaGone, Triage, is_
 from consumer.together import together
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 __all__ = [
     "Committed",
     "CommittedReader",
     "Kept",
     "KeptOffsets",
+    "KeptOffsetsPool",
     "OffsetsCopy",
     "Partition",
     "committed",
@@ -260,6 +262,31 @@ def _answer(
         return reader.all_committed(partitions, timeout)
     except TimeoutError as silence:
         return silence
+
+
+class KeptOffsetsPool:
+    """Reads what a group and its copy hold, for any number of threads at once.
+
+    A client sends one such question after the other. So there are as many as have ever been asked at the same time:
+    one where Kafka is near.
+    """
+
+    def __init__(self, make: Callable[[], KeptOffsets]) -> None:
+        self._make = make
+        self._idle: deque[KeptOffsets] = deque([make()])
+
+    def both(
+        self, partitions: Sequence[Partition], timeout: float, enough: Mapping[str, str] | None = None
+    ) -> dict[Partition, Kept]:
+        """See KeptOffsets."""
+        try:
+            kept = self._idle.pop()  # the one that was asked last: its connections are open
+        except IndexError:
+            kept = self._make()
+        try:
+            return kept.both(partitions, timeout, enough)
+        finally:
+            self._idle.append(kept)
 
 
 def committed(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from confluent_kafka.admin import AdminClient
 
-    from consumer.kafka.committed import Kept, KeptOffsets
+    from consumer.kafka.committed import Kept, KeptOffsets, KeptOffsetsPool
 
 
 class OffsetsUnavailable(Exception):
@@ -31,7 +31,12 @@ class Offsets:
     """Asks the cluster for offsets; nothing is cached. Every method raises OffsetsUnavailable."""
 
     def __init__(
-        self, admin: AdminClient, classified: KeptOffsets, *, describes: bool = False, timeout: float = 5.0
+        self,
+        admin: AdminClient,
+        classified: KeptOffsets | KeptOffsetsPool,
+        *,
+        describes: bool = False,
+        timeout: float = 5.0,
     ) -> None:
         """Have topics described where the broker can do that: to list them takes two round trips."""
         self._admin = admin

@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 SECONDS = float(os.environ.get("OPTOUT_TEST_SLOW_SECONDS", "8"))
 EACH_WAY = 0.5
 TEXTS_A_SECOND = 20
-OLDEST = 10.0 if SECONDS > 60 else 15.0
+OLDEST = 7.5 if SECONDS > 60 else 15.0
 """Seconds that an answer may be old: what the way of a text and of its commit takes, and what they wait in between.
 
 docs/FAILURES.md says what these are. The short run is for machines that do other things besides: it only sees that time
 does not stand still.
 """
 LONGEST_GAP = 0.2
-SETTLES = 10.0
+SETTLES = 15.0
 """Seconds until what was sent while Kafka was near is over."""
 HERE, FINE = "loc-1", "+12025550144"
 WATCHED = """
@@ -110,7 +110,8 @@ def test_answers_stay_fresh(
         finally:
             stop.set()
             sending.join()
-        print(f"ages: {min(ages):.1f} to {max(ages):.1f} s, mostly {median(ages):.1f} s")  # noqa: T201 - for whoever measures
+        middle, tenth = median(ages), sorted(ages)[len(ages) * 9 // 10]
+        print(f"ages: {min(ages):.1f} to {max(ages):.1f} s, half {middle:.1f}, nine tenths {tenth:.1f} s")  # noqa: T201
         assert max(ages) <= OLDEST
         lines = [line.split() for line in gaps.read_text().splitlines()] if gaps.exists() else []
         assert [gap for at, gap in lines if float(at) > began] == []

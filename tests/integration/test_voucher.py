@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import shutil
+import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -31,7 +33,7 @@ from tests.parts.kafka import wait_until
 from tests.parts.system import Classifying, Ops, System, Watched, inbound, location_in, wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from consumer.embedded.redis_server import RedisServer
@@ -254,6 +256,37 @@ def test_time_that_waits_for_the_end_does_not_outlive_its_clock(bench: Bench) ->
     bench.apply()
     voucher._catch_up()
     assert 0 <= bench.fresh() < sent
+
+
+def test_passes_read_the_clock_in_their_order(bench: Bench) -> None:
+    """A pass whose offsets came late does not read a later clock than the next one: that would look set back."""
+    asked = [threading.Event(), threading.Event()]
+    released = threading.Event()
+
+    class Slow:
+        """The first question for what is committed is answered last."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(bench.offsets, name)
+
+        def kept(self, partitions: Sequence[Partition], notes: Mapping[str, str]) -> Any:
+            number = int(asked[0].is_set())
+            asked[number].set()
+            if number == 0:
+                released.wait(30)
+            return bench.offsets.kept(partitions, notes)
+
+    voucher = bench.new_voucher(offsets=Slow())
+    for each in asked:
+        voucher._begun_at = -math.inf  # the next one is due
+        voucher._go_on()
+        assert each.wait(30)
+    first, second = (begun for begun, _ in voucher._passes)
+    time.sleep(0.2)
+    assert not first.answered.is_set()
+    assert not second.answered.is_set()
+    released.set()
+    wait_for("both are answered", lambda: first.answered.is_set() and second.answered.is_set())
 
 
 def test_bucket_that_is_not_there_is_named(bench: Bench) -> None:
