@@ -27,7 +27,9 @@ class Commits:
         self._marks = marks
         self._taken: dict[Partition, int] = {}
         self._sent: dict[Partition, int] = {}
-        """The last offset that was sent and is not refused, until no commit is on its way."""
+        """The last offset that was sent and is not refused, for as long as an answer that concerns it is to come."""
+        self._unanswered: dict[Partition, int] = {}
+        """How many commits of a partition are on their way."""
         self.on_their_way = 0
         """Commits that Kafka has not answered."""
         self.sent_at = 0.0
@@ -46,18 +48,21 @@ class Commits:
         """Commit these once more: somebody overwrote what Kafka had taken."""
         for partition in partitions:
             self._taken.pop(partition, None)
+            self._sent.pop(partition, None)
 
     def leave(self, partitions: Collection[Partition]) -> None:
         """Forget what was given up: whatever the answer to a commit on its way says of it concerns nobody."""
         for partition in partitions:
             self._taken.pop(partition, None)
             self._sent.pop(partition, None)
+            self._unanswered.pop(partition, None)
 
     def send(self, inbox: Inbox, notes: Mapping[str, str]) -> None:
         """Commit what is done, if that moved and not too many are on their way, and do not wait. Raises KafkaGone."""
         due = self._due(self._marks.done(), self._taken | self._sent)
         if due and self.on_their_way < MOST_ON_THEIR_WAY:
             self._sent |= due
+            self._unanswered |= {partition: self._unanswered.get(partition, 0) + 1 for partition in due}
             self.on_their_way += 1
             self.sent_at = time.monotonic()
             inbox.commit_soon(due, notes, self._heard)
@@ -65,11 +70,15 @@ class Commits:
     def _heard(self, answers: Mapping[Partition, int | None]) -> None:
         """Hear of one commit which offset of each partition Kafka took, None where it took none."""
         self.on_their_way -= 1
-        answers = {partition: offset for partition, offset in answers.items() if partition in self._sent}
+        answers = {partition: offset for partition, offset in answers.items() if partition in self._unanswered}
         self._take({partition: offset for partition, offset in answers.items() if offset is not None})
         for partition, offset in answers.items():
-            if offset is None or not self.on_their_way:
-                del self._sent[partition]
+            self._unanswered[partition] -= 1
+            is_last = not self._unanswered[partition]
+            if offset is None or is_last:
+                self._sent.pop(partition, None)
+            if is_last:
+                del self._unanswered[partition]
 
     def finish(self, inbox: Inbox, notes: Mapping[str, str], partitions: Collection[Partition]) -> None:
         """Commit what is done of these partitions, and wait for it. Raises KafkaGone."""

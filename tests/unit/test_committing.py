@@ -94,6 +94,33 @@ def test_one_that_comes_late_is_put_right() -> None:
     assert it.far.sent[2:] == [{ZERO: 2}]
 
 
+def test_one_that_is_answered_while_others_go_on_is_done_with() -> None:
+    """Commits of other partitions that are on their way keep none from being written again, or put right."""
+    it = Classifying()
+    it.reach({ZERO: 1, ONE: 1})
+    it.reach({ONE: 2})
+    it.far.answer(0)
+    it.far.answer(1)
+    it.commits.forget([ZERO])  # somebody overwrote it
+    it.reach({})
+    assert it.far.sent[2:] == [{ZERO: 1}]
+    it.reach({ZERO: 2})
+    it.reach({ONE: 3})
+    it.far.answer(3)
+    it.far.answer(2)
+    it.reach({})
+    assert it.far.sent[5:] == [{ZERO: 2}]
+
+
+def test_what_is_overwritten_meanwhile_is_written_again() -> None:
+    """A partition that is to be written again is, also where an earlier commit of it is on its way."""
+    it = Classifying()
+    it.reach({ZERO: 1})
+    it.commits.forget([ZERO])
+    it.reach({})
+    assert it.far.sent == [{ZERO: 1}, {ZERO: 1}]
+
+
 def test_an_answer_of_what_was_given_up_concerns_nobody() -> None:
     """Of a partition that left, and came back, a late answer says nothing."""
     it = Classifying()
