@@ -66,8 +66,8 @@ MOST_ASKING = 5
 """Passes that wait for what is committed at the same time: each takes two clients."""
 MOST_PASSES = 16
 """Passes that wait for Kafka at the same time."""
-MOST_BEHIND = 16
-"""Passes that wait for buckets to reach the ledger's end as it was then."""
+MOST_BEHIND = 50
+"""Passes that wait for buckets of one server to reach the ledger's end as it was then: those of ten seconds."""
 LOOK_EVERY = 0.1
 """Seconds after which it is looked whether they have."""
 BEHIND_SECONDS = 3.0
@@ -102,7 +102,7 @@ class Claim(NamedTuple):
 
 
 class Voucher:
-    """Vouches once a second, and whenever it is woken."""
+    """Vouches once a second, more often where Kafka is far away, and whenever it is woken."""
 
     def __init__(
         self,
@@ -140,7 +140,7 @@ class Voucher:
         self._whole = False
         self._vouched_at: dict[int, float] = {}
         self._passes: deque[tuple[Pass, Future[Answers]]] = deque()
-        self._behind: deque[Claim] = deque(maxlen=MOST_BEHIND)
+        self._behind: dict[tuple[str, str], deque[Claim]] = {}
         self._clocks: dict[tuple[str, str], int] = {}
         self._changed_at = time.monotonic()
         self._begun_at = -math.inf
@@ -200,7 +200,7 @@ class Voucher:
 
     def _pause_seconds(self) -> float:
         """Return for how long nothing is to be done unless Kafka answers, or somebody wakes us."""
-        if self._behind:
+        if any(self._behind.values()):
             return LOOK_EVERY
         if not self._may_begin():
             return VOUCH_EVERY
@@ -268,7 +268,8 @@ class Voucher:
             found = self._vouch(server, fresh, theirs)
             statuses |= found
             if behind := {b: theirs[b] for b, status in found.items() if status is Status.BEHIND}:
-                self._behind.append(Claim(server, fresh, behind))
+                claims = self._behind.setdefault(server.identity, deque(maxlen=MOST_BEHIND))
+                claims.append(Claim(server, fresh, behind))
         if times:
             self._metrics.show_fresh(max(answers.clocks[s.identity] - fresh for s, fresh in times.items()) / 1000)
         self._report(statuses, [bucket for bucket in begun.buckets if bucket not in statuses])
@@ -280,24 +281,26 @@ class Voucher:
         Under steady traffic the ledger's end is always a little ahead: the next pass meets them behind it again. To it
         is left as well what is not ours any more, or cannot be asked.
         """
-        waiting = {bucket for claim in self._behind for bucket in claim.ends}
+        waiting = {bucket for claims in self._behind.values() for claim in claims for bucket in claim.ends}
         waiting &= {partition.number for partition in self._inbox.owned}
         metas: dict[int, Meta | None] = {}
         with suppress(ViewUnavailable):  # of all that wait; others may be there
             metas = self._view.metas(sorted(waiting)) if waiting else {}
-        left = []
-        for claim in self._behind:
-            reached = {
-                bucket: (epoch, end)
-                for bucket, (epoch, end) in claim.ends.items()
-                if (meta := metas.get(bucket)) and meta.epoch == epoch and meta.applied >= end
-            }
-            if reached:
-                self._vouch(claim.server, claim.fresh, reached)
-            if still := {b: end for b, end in claim.ends.items() if b in metas and b not in reached}:
-                left.append(claim._replace(ends=still))
-        self._behind.clear()
-        self._behind.extend(left)
+        for claims in self._behind.values():
+            left = [still for claim in claims if (still := self._reached(claim, metas)).ends]
+            claims.clear()
+            claims.extend(left)
+
+    def _reached(self, claim: Claim, metas: Mapping[int, Meta | None]) -> Claim:
+        """Vouch for those buckets that have reached their end, and return what is left of the claim."""
+        reached = {
+            bucket: (epoch, end)
+            for bucket, (epoch, end) in claim.ends.items()
+            if (meta := metas.get(bucket)) and meta.epoch == epoch and meta.applied >= end
+        }
+        if reached:
+            self._vouch(claim.server, claim.fresh, reached)
+        return claim._replace(ends={b: end for b, end in claim.ends.items() if b in metas and b not in reached})
 
     def _note(self, owned: Iterable[int], servers: Mapping[int, Server]) -> None:
         """Forget, where a bucket is served by another server, what was counted and sampled under the last one.
@@ -318,9 +321,11 @@ class Voucher:
     def _read_clocks(self, servers: Iterable[Server]) -> None:
         """Drop what waits for the ledger's end by a clock that was set back: it would look new once that caught up."""
         back = {one.identity for one in servers if one.time < self._clocks.get(one.identity, one.time)}
-        if back:
-            kept = [claim for claim in self._behind if claim.server.identity not in back]
-            self._behind = deque(kept, maxlen=MOST_BEHIND)
+        self._behind = {
+            identity: claims
+            for identity, claims in self._behind.items()
+            if identity not in back and identity in self._freshness
+        }
         read = self._clocks | {one.identity: one.time for one in servers}
         self._clocks = {identity: time for identity, time in read.items() if identity in self._freshness}
 

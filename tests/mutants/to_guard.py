@@ -396,7 +396,7 @@ L5 = [
         "what waits for the ledger's end outlives its clock",
         "drops_claims",
         "it looks new once the clock that was set back has caught up",
-        (Edit("voucher.py", "if claim.server.identity not in back]", "]"),),
+        (Edit("voucher.py", "if identity not in back and", "if"),),
     ),
     Mutant(
         "the list of partitions is kept",
