@@ -33,12 +33,15 @@ class Freshness(Generic[Partition]):
 
     def __init__(self) -> None:
         self._samples: deque[tuple[int, dict[Partition, int]]] = deque(maxlen=MOST_SAMPLES)
+        self._newest: int | None = None
+        """The last time that was read, be it of a sample that was kept or not."""
         self.holding: frozenset[Partition] = frozenset()
         """The partitions that kept the newest sample from being reached when it was last asked."""
 
     def forget(self) -> None:
         """Drop all samples: their times are of another clock than the next ones'."""
         self._samples.clear()
+        self._newest = None
 
     def reached(
         self, time: int, committed: Mapping[Partition, int | None], bounds: Mapping[Partition, Bounds]
@@ -49,8 +52,9 @@ class Freshness(Generic[Partition]):
         committed for, or whose committed offset lies outside what it holds, holds everything back. Where the clock was
         set back all earlier samples are dropped: their times lie ahead, and would look new until it has caught up.
         """
-        if self._samples and self._samples[-1][0] > time:
+        if self._newest is not None and self._newest > time:
             self.forget()
+        self._newest = time
         if len(self._samples) < MANY or time - self._samples[-1][0] >= APART:
             self._samples.append((time, {partition: bound.end for partition, bound in bounds.items()}))
         outside = frozenset(

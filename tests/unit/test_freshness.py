@@ -8,7 +8,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from consumer.domain.freshness import MANY, MOST_SAMPLES, Bounds, Freshness
+from consumer.domain.freshness import APART, MANY, MOST_SAMPLES, Bounds, Freshness
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -118,6 +118,17 @@ def test_frequent_samples_take_no_room_from_old_ones() -> None:
     for number in range(3 * (MOST_SAMPLES - MANY)):  # three a second
         freshness.reached(333 * number, {"a": 0}, bounds(a=number + 1))
     assert freshness.reached(10**7, {"a": 1}, bounds(a=10**6)) == 0
+
+
+def test_a_clock_that_is_set_back_behind_a_time_that_was_not_kept_starts_anew() -> None:
+    """Where samples are many, the last time that was read counts, and not the last that was kept."""
+    freshness: Freshness[str] = Freshness()
+    for second in range(2 * MANY):
+        freshness.reached(1000 * second, {"a": 0}, bounds(a=1))
+    last = 1000 * (2 * MANY - 1)
+    assert freshness.reached(last + APART - 100, {"a": 0}, bounds(a=1)) is None  # too soon to be kept
+    assert freshness.reached(last + 100, {"a": 1}, bounds(a=2)) is None
+    assert freshness.reached(last + 200, {"a": 2}, bounds(a=2)) == last + 200
 
 
 def covers(committed: Mapping[str, int | None], ends: Mapping[str, int]) -> bool:
