@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -46,19 +47,28 @@ class LedgerWatch:
         self._losses = losses
         self._log = log
         self._looked = -math.inf
+        self._lock = threading.Lock()
 
     def look_now(self) -> None:
         """Ask. Raises LedgerFault for another topic, OffsetsUnavailable."""
-        self._looked = -math.inf
-        self.look()
+        if self._topic_id is not None:
+            with self._lock:
+                self._ask(self._topic_id)
 
     def look(self) -> None:
-        """Ask, if it is time to. Raises LedgerFault for another topic, OffsetsUnavailable."""
-        began = time.monotonic()
-        if self._topic_id is None or began - self._looked < IDENTIFY_EVERY:
+        """Ask, if it is time to and nobody does. Raises LedgerFault for another topic, OffsetsUnavailable."""
+        if self._topic_id is None or time.monotonic() - self._looked < IDENTIFY_EVERY:
             return
+        if self._lock.acquire(blocking=False):
+            try:
+                self._ask(self._topic_id)
+            finally:
+                self._lock.release()
+
+    def _ask(self, topic_id: Callable[[], str]) -> None:
+        began = time.monotonic()
         try:
-            found, unsafe = together(self._topic_id, self._unsafe)
+            found, unsafe = together(topic_id, self._unsafe)
         except TopicError as problem:
             raise OffsetsUnavailable(str(problem)) from None
         if found != self._ledger.topic_id:
