@@ -48,8 +48,9 @@ WAIT = {
     KafkaError.TOPIC_AUTHORIZATION_FAILED: "this user may not write there: `optout kafka-acl` says what it needs",
 }
 """Why what is for a topic waits, by what the client says of it: an operator can mend it."""
-WRITE_AGAIN = 1.0
-"""Seconds after which what a topic did not take is written to it again."""
+WRITE_AGAIN, ASK_RIGHTS_AGAIN = 1.0, 10.0
+"""Seconds after which what a topic did not take is written to it again. A missing topic the client knows of; a missing
+right the broker refuses, and the producer begins anew with everything that is on its way."""
 GRACE = 5.0
 """Seconds after a call's own timeout after which it is taken for one that will not return."""
 
@@ -136,6 +137,7 @@ class LedgerProducer:
         self._may_be_missing = frozenset(may_be_missing)
         self._again: list[tuple[Outgoing, Callable[[], None]]] = []
         self._tried = 0.0
+        self._pause = WRITE_AGAIN
         self._on_error = on_error
         settings = {
             **without(config, CONSUMERS_ONLY),
@@ -174,12 +176,13 @@ class LedgerProducer:
         if error is None or error.code() not in WAIT or record.topic not in self._may_be_missing:
             return False
         self._again.append((record, acknowledged))
+        self._pause = WRITE_AGAIN if error.code() in MISSING else ASK_RIGHTS_AGAIN
         self._on_error(error.name(), f"what is for {record.topic} waits, for {WAIT[error.code()]}")
         return True
 
     def _write_again(self) -> None:
-        if self._again and time.monotonic() - self._tried > WRITE_AGAIN:
-            self._tried = time.monotonic()
+        if self._again and time.monotonic() - self._tried > self._pause:
+            self._tried, self._pause = time.monotonic(), WRITE_AGAIN
             waiting, self._again = self._again, []
             for number, (record, acknowledged) in enumerate(waiting):
                 try:
