@@ -10,6 +10,7 @@ without a note. So who holds a partition in two looks while the group's offset o
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from consumer.domain.words import printable
@@ -79,9 +80,10 @@ class Strangers:
         """Name everybody who was not there the last time."""
         try:
             found = members(self._config, [self._group, copy_of(self._group)], ASKED_WITHIN, stop)
-            self._find_out(found)
-        except (TimeoutError, KafkaGone):
+        except TimeoutError:
             return  # asked again
+        with suppress(TimeoutError, KafkaGone):  # the next look tells; who has another name is named all the same
+            self._find_out(found)
         strangers = {(one.group, one.client_id, one.host) for one in found if self._is_stranger(one)}
         for group in (self._group, copy_of(self._group)):
             self._metrics.strangers.labels(group).set(sum(one[0] == group for one in strangers))
