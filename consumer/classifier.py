@@ -119,10 +119,8 @@ class Classifier:
         """Begin at the greatest offset with our note; at the first one where there is none."""
         self._watch.identify()
         try:
-            found = {
-                p: self._ours(p, kept)
-                for p, kept in self._kept.both(partitions, ASKED_WITHIN, self._watch.notes).items()
-            }
+            kept = self._kept.both(partitions, ASKED_WITHIN, self._watch.notes, begins=True)
+            found = {partition: self._ours(partition, each) for partition, each in kept.items()}
             starts = {partition: start for partition, start in found.items() if start is not None}
             starts |= self._kept.firsts([partition for partition in found if partition not in starts], ASKED_WITHIN)
         except TimeoutError as problem:

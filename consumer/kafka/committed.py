@@ -120,11 +120,15 @@ class CommittedReader:
         """Return the group's committed offsets, asked together. Raises TimeoutError."""
         asked = [TopicPartition(p.topic, p.number) for p in partitions]
         try:
-            return committed(self._consumer, self.group, asked, timeout) if asked else {}
+            found = committed(self._consumer, self.group, asked, timeout) if asked else {}
         except TimeoutError as problem:
             if self._is_forbidden():
                 raise Forbidden(str(problem)) from None
             raise
+        if asked:  # what was refused before is given now
+            self._is_forbidden()
+            self._forbidden = False
+        return found
 
     def _is_forbidden(self) -> bool:
         """Whether a right is missing: the client says so once, as an event, and goes on looking for a coordinator."""
@@ -217,16 +221,26 @@ class KeptOffsets:
 
     def __init__(self, config: Mapping[str, Any], group: str) -> None:
         self._group = CommittedReader(config, group, waits_for_transactions=False)
-        self._copy = CommittedReader(config, copy_of(group), waits_for_transactions=False)
+        try:
+            self._copy = CommittedReader(config, copy_of(group), waits_for_transactions=False)
+        except KafkaGone:
+            self._group.close()
+            raise
 
     def both(
-        self, partitions: Sequence[Partition], timeout: float, enough: Mapping[str, str] | None = None
+        self,
+        partitions: Sequence[Partition],
+        timeout: float,
+        enough: Mapping[str, str] | None = None,
+        *,
+        begins: bool = False,
     ) -> dict[Partition, Kept]:
         """Return what both hold of each partition. Raises TimeoutError.
 
         Each has a coordinator of its own, and one may be away. To whoever gives the notes of the topics as `enough`
         one of the two is enough where it holds an offset with its note of every partition. It is true, and if the
-        other holds a greater one it only says less.
+        other holds a greater one it only says less. Who `begins` to read there needs the group's: a copy that could
+        not be written for a while says much less, and the group has just let us in.
         """
         answers = together(*(partial(_answer, one, partitions, timeout) for one in (self._group, self._copy)))
         groups, copies = ({} if isinstance(answer, TimeoutError) else answer for answer in answers)
@@ -234,8 +248,10 @@ class KeptOffsets:
         is_enough = enough is not None and all(
             kept.greatest(enough.get(p.topic)) is not None for p, kept in found.items()
         )
-        for silence in (answer for answer in answers if isinstance(answer, TimeoutError)):
-            if not is_enough or isinstance(silence, Forbidden):
+        for number, silence in enumerate(answers):
+            if isinstance(silence, TimeoutError) and (
+                not is_enough or isinstance(silence, Forbidden) or (begins and number == 0)
+            ):
                 raise silence
         return found
 
@@ -282,11 +298,18 @@ class KeptOffsetsPool:
         try:
             kept = self._idle.pop()  # the one that was asked last: its connections are open
         except IndexError:
-            kept = self._make()
+            kept = self._one_more()
         try:
             return kept.both(partitions, timeout, enough)
         finally:
             self._idle.append(kept)
+
+    def _one_more(self) -> KeptOffsets:
+        """Make one more, where the machine has room for its threads and connections. Raises TimeoutError."""
+        try:
+            return self._make()
+        except KafkaGone as problem:  # the first one was made with these settings
+            raise TimeoutError(f"Kafka is far away, and no further client can be made: {problem}") from None
 
 
 def committed(

@@ -10,6 +10,7 @@ from confluent_kafka import Consumer, TopicPartition
 
 from consumer import classifier as classifier_module
 from consumer.kafka.committed import CommittedReader, KeptOffsets, Partition
+from consumer.kafka.errors import KafkaGone
 from consumer.kafka.members import members
 from consumer.kafka.offsets import Offsets, OffsetsUnavailable
 from consumer.keeper import Keeper
@@ -157,7 +158,7 @@ def silent(group: str) -> CommittedReader:
 
 @pytest.mark.parametrize("side", ["_group", "_copy"])
 def test_one_of_the_two_is_enough_where_it_is_ours(system: System, side: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While nobody says what the group holds, or its copy, the other is enough: for beginning, and for the time.
+    """While nobody says what the group holds, or its copy, the other is enough for the time; to begin, the group is.
 
     What the other says may be lower. Then texts are read again, which changes nothing, and no age looks newer.
     """
@@ -181,6 +182,11 @@ def test_one_of_the_two_is_enough_where_it_is_ours(system: System, side: str, mo
     assert asked.classified([text], {text.topic: note}) == {text: 1}
     with pytest.raises(OffsetsUnavailable, match=rf"{group}: "):
         asked.classified([text], {text.topic: "of another topic"})
+    if side == "_group":
+        with pytest.raises(KafkaGone, match="the offsets to begin at cannot be read"):
+            heir.until(lambda: bool(heir.inbox.owned))
+        heir.die()
+        return
     heir.until(lambda: system.committed("classify", "inbound") == {0: 3})
     assert [line.record["keyword"] for line in system.read("ledger")] == ["STOP", "START", "STOP", "START", "STOP"]
     heir.die()

@@ -110,6 +110,8 @@ def test_a_coordinator_that_moves_is_asked_again(monkeypatch: pytest.MonkeyPatch
     refusals = iter([refusal(KafkaError.NOT_COORDINATOR), refusal(KafkaError.COORDINATOR_LOAD_IN_PROGRESS)])
 
     class Client:
+        def poll(self, _timeout: float) -> None: ...
+
         def committed(self, asked: list[Any], timeout: float) -> list[Any]:
             for problem in refusals:
                 raise problem

@@ -10,7 +10,8 @@ from typing import Any, NoReturn
 import pytest
 
 from consumer.inbound import Inbound, TopicWatch
-from consumer.kafka.committed import KeptOffsets, Partition
+from consumer.kafka.committed import KeptOffsets, KeptOffsetsPool, Partition
+from consumer.kafka.errors import KafkaGone
 from consumer.nodes.asking import _sent_together
 from consumer.together import together
 
@@ -58,6 +59,28 @@ def test_where_no_thread_starts_calls_are_made_in_turn(monkeypatch: pytest.Monke
     servers: Any = {server: [("PING",)] for server in ("one", "two")}
     answers: Any = _sent_together(servers, lambda server, _commands: [server])
     assert answers == {"one": ["one"], "two": ["two"]}
+
+
+def test_a_client_that_cannot_be_made_is_silence() -> None:
+    """Whoever asks while all clients are asked makes one more; a machine without room for it ends no worker."""
+
+    class Slow:
+        def both(self, *_: Any) -> str:
+            with pytest.raises(TimeoutError, match="no further client can be made"):
+                pool.both([], 1.0)
+            return "an answer"
+
+    made: Any = iter([Slow()])
+
+    def make() -> Any:
+        try:
+            return next(made)
+        except StopIteration:
+            raise KafkaGone("no room") from None
+
+    pool = KeptOffsetsPool(make)
+    answers: Any = [pool.both([], 1.0) for _ in range(2)]
+    assert answers == ["an answer"] * 2
 
 
 def test_first_offsets_are_asked_for_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
