@@ -30,7 +30,8 @@ JOINING = 2.0
 """What it takes a group to be joined anew: each member hears of it with its next heartbeat."""
 REGULAR = 30.0
 """Seconds between two passes of vouching that nothing hurries. What is definite sooner did not wait for one."""
-SOON = 6.0
+SOON = 12.0
+"""Seconds that a busy machine may take for the next commit and what follows it: far from that next pass all the same."""
 
 
 @pytest.fixture

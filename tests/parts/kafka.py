@@ -20,7 +20,7 @@ from tests.parts.ports import free_ports
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-START_DEADLINE_S = 60.0
+START_DEADLINE_S = 120.0
 START_ATTEMPTS = 3
 REQUEST_TIMEOUT_S = 5.0
 CREATE_DEADLINE_S = 30.0
