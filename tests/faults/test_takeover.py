@@ -31,7 +31,7 @@ JOINING = 2.0
 REGULAR = 30.0
 """Seconds between two passes of vouching that nothing hurries. What is definite sooner did not wait for one."""
 SOON = 12.0
-"""Seconds that a busy machine may take for the next commit and what follows it: far from that next pass all the same."""
+"""Seconds that a busy machine may take for the next commit and what follows: far from that next pass all the same."""
 
 
 @pytest.fixture
