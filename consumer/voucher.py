@@ -292,15 +292,19 @@ class Voucher:
             claims.extend(left)
 
     def _reached(self, claim: Claim, metas: Mapping[int, Meta | None]) -> Claim:
-        """Vouch for those buckets that have reached their end, and return what is left of the claim."""
-        reached = {
-            bucket: (epoch, end)
-            for bucket, (epoch, end) in claim.ends.items()
-            if (meta := metas.get(bucket)) and meta.epoch == epoch and meta.applied >= end
-        }
+        """Vouch for those buckets that have reached their end, and return what is left of the claim.
+
+        A bucket that was begun anew never reaches it: the claim is of another epoch.
+        """
+        reached: dict[int, tuple[str, int]] = {}
+        left: dict[int, tuple[str, int]] = {}
+        for bucket, (epoch, end) in claim.ends.items():
+            meta = metas.get(bucket)
+            if meta is not None and meta.epoch == epoch:
+                (reached if meta.applied >= end else left)[bucket] = (epoch, end)
         if reached:
             self._vouch(claim.server, claim.fresh, reached)
-        return claim._replace(ends={b: end for b, end in claim.ends.items() if b in metas and b not in reached})
+        return claim._replace(ends=left)
 
     def _note(self, owned: Iterable[int], servers: Mapping[int, Server]) -> None:
         """Forget, where a bucket is served by another server, what was counted and sampled under the last one.
