@@ -400,7 +400,9 @@ def _look_at_view(view: View, buckets: int) -> None:
 def _told_in(settings: Settings) -> list[str]:
     """Return the topics that changes are told in."""
     outputs = [settings.subscription_changed_topic, settings.dead_letter_topic]
-    return outputs + [settings.confirmation_requested_topic] * (settings.confirmations == "ours")
+    if settings.confirmations == "ours":
+        outputs.append(settings.confirmation_requested_topic)
+    return outputs
 
 
 def _publishing(settings: Settings, limits: Mapping[str, int], inbox: Inbox) -> Publishing:

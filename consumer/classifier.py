@@ -51,8 +51,8 @@ COMMIT_EVERY = 0.5
 """Half of the voucher's interval: each of its samples is then reached before its next pass. At the whole interval one
 that missed a commit by a moment waited for two passes, and answers grew three seconds old (3.5 s seen, 2.6 s now)."""
 OVERLAP = 0.2
-"""Seconds between two commits while an earlier one is on its way: Kafka is far away then, and each waits for its own
-answer alone."""
+"""Seconds between two commits while an earlier one is on its way: Kafka is far away then, and what is done is not to
+wait for an answer besides."""
 NOTE_EVERY = 0.1
 """Seconds from one mark to the next: by so much a commit may stay behind what is acknowledged."""
 REPORT_EVERY = 1.0
