@@ -6,8 +6,9 @@
 PYTHON :=
 # Options for pytest, or for the bench: make test ARGS="-k guard"
 ARGS :=
-# All tests run in two processes, each with a Kafka of its own: they wait more than they compute
-ALL := -n 2 --dist loadfile
+# All tests run in three processes, each with a Kafka of its own: they wait more than they compute. In their order: what
+# takes long comes first, and what is quick fills the end.
+ALL := -n 3 --dist loadfile --no-loadscope-reorder
 # Tests that draw: the same at each run of `make test`, new draws and many more of them in `make prove`
 RANDOM_TESTS := tests/unit tests/property tests/machine tests/faults/test_kill_and_flush.py tests/faults/test_redis_cluster.py
 # make bench QUICK=1: fewer messages, fewer repetitions
@@ -80,8 +81,8 @@ compose-test: $(COMPLETE) ## Run docker-compose.yml for real and see a STOP kept
 prove: $(COMPLETE) ## Search the model as deep as it goes, try all mutants, draw new random tests, try Valkey; e.g. make prove ARGS="-v"
 	$(BIN)/python -m tests.model $(ARGS)
 	$(if $(ARGS),,$(BIN)/python -m tests.mutants)
-	$(if $(ARGS),,OPTOUT_TEST_EXPLORE=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(RANDOM_TESTS))
-	$(if $(ARGS),,OPTOUT_TEST_EXPLORE=1 OPTOUT_TEST_REDIS_KINDS=valkey $(BIN)/python -m pytest -n 2 --dist loadfile -m 'redis and not kafka')
+	$(if $(ARGS),,OPTOUT_TEST_EXPLORE=1 $(BIN)/python -m pytest $(ALL) $(RANDOM_TESTS))
+	$(if $(ARGS),,OPTOUT_TEST_EXPLORE=1 OPTOUT_TEST_REDIS_KINDS=valkey $(BIN)/python -m pytest $(ALL) -m 'redis and not kafka')
 
 mutants: $(COMPLETE) ## Take each rule out of the code and see a test turn red, e.g. make mutants ARGS="guard"
 	$(BIN)/python -m tests.mutants $(ARGS)

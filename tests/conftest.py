@@ -1,5 +1,6 @@
 """The real parts of the tests: one Kafka cluster and one Redis for all of them, provided when a test needs them."""
 
+import os
 import secrets
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
@@ -27,6 +28,8 @@ chance.load_profile()
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
+    # Tests start commands and workers by the thousand: without this, a good part of each start would be compiling.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     if chance.exploring() and config.getoption("hypothesis_seed", None) is None:  # before Hypothesis looks at it
         config.option.hypothesis_seed = str(chance.base_seed())
 

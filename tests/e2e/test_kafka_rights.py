@@ -236,18 +236,23 @@ def test_a_right_that_is_taken_from_a_worker_that_runs(locked_kafka: LockedKafka
 
 def test_nobody_does_what_is_not_theirs(locked_kafka: LockedKafka, system: System) -> None:
     """Each user writes, reads and commits what the table says and nothing else; nobody deletes or changes a topic."""
+    with ThreadPoolExecutor(len(USERS)) as pool:  # a refusal takes its client seconds in which it only waits
+        list(pool.map(lambda user: does_its_own_alone(locked_kafka, system, user.name), USERS))
+
+
+def does_its_own_alone(kafka: LockedKafka, system: System, user: str) -> None:
+    """See what this user is given and what it is refused."""
     names = {system.topics[role]: role for role in ROLES}
-    for user in (one.name for one in USERS):
-        assert {names[topic] for topic in writable(locked_kafka, user, names)} == WRITES.get(user, set()), user
-        assert {names[topic] for topic in readable(locked_kafka, user, names)} == READS.get(user, set()), user
-        for stage, topic in (("classify", "inbound"), ("apply", "ledger")):
-            for group in (f"{system.group}.{stage}", f"{system.group}.{stage}.kept"):
-                moved = moves(locked_kafka, user, group, system.topics[topic])
-                assert moved is (user in MOVES_WORKERS), (user, group)
-        ours, others = f"optout-{system.group}-x", f"optout-of-somebody-else-{user}"
-        assert transacts(locked_kafka, user, ours) is (user == WORKER), user
-        assert not transacts(locked_kafka, user, others), user
-        assert harms(locked_kafka, user, system.topics["ledger"]) == set(), user
+    assert {names[topic] for topic in writable(kafka, user, names)} == WRITES.get(user, set()), user
+    assert {names[topic] for topic in readable(kafka, user, names)} == READS.get(user, set()), user
+    for stage, topic in (("classify", "inbound"), ("apply", "ledger")):
+        for group in (f"{system.group}.{stage}", f"{system.group}.{stage}.kept"):
+            moved = moves(kafka, user, group, system.topics[topic])
+            assert moved is (user in MOVES_WORKERS), (user, group)
+    ours, others = f"optout-{system.group}-x", f"optout-of-somebody-else-{user}"
+    assert transacts(kafka, user, ours) is (user == WORKER), user
+    assert not transacts(kafka, user, others), user
+    assert harms(kafka, user, system.topics["ledger"]) == set(), user
 
 
 def refused(problem: BaseException | KafkaError) -> bool:

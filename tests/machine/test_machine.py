@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.machine.machine import STEPS, run
-from tests.parts.chance import seed_of
+from tests.parts.chance import seed_of, times
 
 if TYPE_CHECKING:
     from tests.machine.servers import Servers
 
-RUNS = int(os.environ.get("OPTOUT_TEST_MACHINE_RUNS", "300"))
+RUNS = times(100)
 
 
 @pytest.mark.timeout(1800)
