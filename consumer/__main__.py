@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -36,12 +37,15 @@ def main() -> None:
 
 def _commands() -> Callable[[Sequence[str]], int]:
     """Return what runs commands: all of them, or where nothing of the worker is installed `serve`."""
+    gc.disable()  # what modules make stays: to look through it again and again takes a fifth of a start
     try:
         from consumer.cli import run  # noqa: PLC0415 - a plain install has the guard alone
     except ModuleNotFoundError as missing:
         if (missing.name or "").partition(".")[0] not in OF_THE_WORKER:
             raise
         from consumer.serve.alone import run  # noqa: PLC0415 - as above
+    gc.freeze()
+    gc.enable()
     return run
 
 

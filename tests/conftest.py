@@ -47,25 +47,31 @@ def nobodys_stack(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[None]":
 
 
 @pytest.fixture(scope="session")
+def kafka() -> "Iterator[Kafka]":
+    """The Kafka that tests share; each keeps to topics and groups of its own, see `topic_prefix`.
+
+    One broker, unless OPTOUT_TEST_BROKERS asks for more: three cost three times the processor, and most tests see no
+    difference. Those that do have `breakable_kafka`.
+    """
+    if bootstrap := available.external_kafka():
+        yield Kafka(bootstrap)
+    else:
+        parts = available.kafka_parts()
+        with KafkaCluster(parts.installation, available.brokers()) as cluster:
+            yield cluster
+
+
+@pytest.fixture(scope="module")
 def kafka_cluster() -> "Iterator[KafkaCluster]":
-    """Our own cluster, even where somebody else's was given."""
+    """Brokers enough to lose one, our own even where somebody else's Kafka was given; gone with the module."""
     parts = available.kafka_parts()
     with KafkaCluster(parts.installation, parts.size) as cluster:
         yield cluster
 
 
-@pytest.fixture(scope="session")
-def kafka(request: pytest.FixtureRequest) -> Kafka:
-    """The cluster that tests share; each keeps to topics and groups of its own, see `topic_prefix`."""
-    if bootstrap := available.external_kafka():
-        return Kafka(bootstrap)
-    cluster: KafkaCluster = request.getfixturevalue("kafka_cluster")
-    return cluster
-
-
 @pytest.fixture
 def breakable_kafka(kafka_cluster: KafkaCluster) -> "Iterator[KafkaCluster]":
-    """The shared cluster, for a test that kills or pauses its brokers; whole again for the next test."""
+    """The module's cluster, for a test that kills or pauses its brokers; whole again for the next test."""
     yield kafka_cluster
     kafka_cluster.heal()
 

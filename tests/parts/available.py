@@ -3,6 +3,7 @@
 | variable | meaning |
 |---|---|
 | OPTOUT_TEST_KAFKA | bootstrap servers of a cluster to use instead of one of our own |
+| OPTOUT_TEST_BROKERS | how many brokers the Kafka of our own has that tests share: 1 if unset |
 | OPTOUT_TEST_KAFKA_LIBS | a folder with the broker's jars |
 | OPTOUT_TEST_REDIS | URL of a Redis database to use instead of a server of our own; empty, for it is flushed |
 | OPTOUT_TEST_REDIS_KINDS | servers to run every test of Redis with, `redis,valkey`; if unset see `redis_kinds` |
@@ -47,6 +48,10 @@ def in_ci() -> bool:
 
 def external_kafka() -> str | None:
     return os.environ.get("OPTOUT_TEST_KAFKA")
+
+
+def brokers() -> int:
+    return int(os.environ.get("OPTOUT_TEST_BROKERS") or 1)
 
 
 def external_redis() -> str | None:

@@ -18,7 +18,7 @@ SEED, DURATION_S = 1, 40
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.usefixtures("kafka", "own_redis", "javascript")
+@pytest.mark.usefixtures("own_redis", "javascript")
 def test_a_short_soak(
     breakable_kafka: KafkaCluster,
     redis_kind: str,
