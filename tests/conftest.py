@@ -69,6 +69,15 @@ def kafka_cluster() -> "Iterator[KafkaCluster]":
         yield cluster
 
 
+@pytest.fixture(scope="module")
+def replicated_kafka(request: pytest.FixtureRequest) -> Kafka:
+    """A Kafka that keeps each record on several brokers, for a test that only looks on."""
+    if bootstrap := available.external_kafka():
+        return Kafka(bootstrap)
+    cluster: KafkaCluster = request.getfixturevalue("kafka_cluster")
+    return cluster
+
+
 @pytest.fixture
 def breakable_kafka(kafka_cluster: KafkaCluster) -> "Iterator[KafkaCluster]":
     """The module's cluster, for a test that kills or pauses its brokers; whole again for the next test."""

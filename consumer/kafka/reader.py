@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from confluent_kafka import Message
 
 BATCH = 500
+ASK_AGAIN_S = 0.1
 HOW_TO_END = 'docs/FAILURES.md, "A transaction that stays open", says how to find its producer and how to abort it'
 
 
@@ -100,10 +101,18 @@ class Reader:
         return self._reached[partition]
 
     def _watermarks(self, client: Consumer, partition: Partition) -> tuple[int, int]:
+        """Ask for both, and again while patience lasts: a leader that is new, or was one, says so at once."""
         place = TopicPartition(partition.topic, partition.number)
-        with or_gone(f"{partition.topic} cannot be read"):
-            low, high = client.get_watermark_offsets(place, timeout=self._patience)
-        return int(low), int(high)
+        until = time.monotonic() + self._patience
+        while True:
+            try:
+                with or_gone(f"{partition.topic} cannot be read"):
+                    low, high = client.get_watermark_offsets(place, timeout=max(0.1, until - time.monotonic()))
+                    return int(low), int(high)
+            except KafkaSilent:
+                if time.monotonic() >= until:
+                    raise
+            time.sleep(ASK_AGAIN_S)
 
     def read(self) -> Iterator[Message]:
         """Give every message up to the ends of now that was not given before, each partition in its order.

@@ -33,7 +33,8 @@ from tests.parts.locked_kafka import LockedKafka
 from tests.parts.system import System, inbound, wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from concurrent.futures import Future
     from pathlib import Path
 
 HERE, PATIENT, OTHER, THIRD = "loc-1", "+12025550143", "+12025550144", "+12025550145"
@@ -236,23 +237,33 @@ def test_a_right_that_is_taken_from_a_worker_that_runs(locked_kafka: LockedKafka
 
 def test_nobody_does_what_is_not_theirs(locked_kafka: LockedKafka, system: System) -> None:
     """Each user writes, reads and commits what the table says and nothing else; nobody deletes or changes a topic."""
-    with ThreadPoolExecutor(len(USERS)) as pool:  # a refusal takes its client seconds in which it only waits
-        list(pool.map(lambda user: does_its_own_alone(locked_kafka, system, user.name), USERS))
-
-
-def does_its_own_alone(kafka: LockedKafka, system: System, user: str) -> None:
-    """See what this user is given and what it is refused."""
     names = {system.topics[role]: role for role in ROLES}
-    assert {names[topic] for topic in writable(kafka, user, names)} == WRITES.get(user, set()), user
-    assert {names[topic] for topic in readable(kafka, user, names)} == READS.get(user, set()), user
-    for stage, topic in (("classify", "inbound"), ("apply", "ledger")):
-        for group in (f"{system.group}.{stage}", f"{system.group}.{stage}.kept"):
-            moved = moves(kafka, user, group, system.topics[topic])
-            assert moved is (user in MOVES_WORKERS), (user, group)
-    ours, others = f"optout-{system.group}-x", f"optout-of-somebody-else-{user}"
-    assert transacts(kafka, user, ours) is (user == WORKER), user
-    assert not transacts(kafka, user, others), user
-    assert harms(kafka, user, system.topics["ledger"]) == set(), user
+    ledger = system.topics["ledger"]
+    groups = {
+        f"{system.group}.{stage}{kept}": system.topics[role]
+        for stage, role in (("classify", "inbound"), ("apply", "ledger"))
+        for kept in ("", ".kept")
+    }
+    ours = f"optout-{system.group}-x"
+    users = [user.name for user in USERS]
+    with ThreadPoolExecutor(2 * len(USERS)) as pool:  # a refusal takes its client seconds in which it only waits
+
+        def found(what: Callable[[str], object]) -> dict[str, Future[object]]:
+            return {user: pool.submit(what, user) for user in users}
+
+        transacting = found(lambda user: transacts(locked_kafka, user, ours))
+        elsewhere = found(lambda user: transacts(locked_kafka, user, f"optout-of-somebody-else-{user}"))
+        written = found(lambda user: {names[topic] for topic in writable(locked_kafka, user, names)})
+        was_read = found(lambda user: {names[topic] for topic in readable(locked_kafka, user, names)})
+        moved = found(lambda user: {g for g, topic in groups.items() if moves(locked_kafka, user, g, topic)})
+        harmed = found(lambda user: harms(locked_kafka, user, ledger))
+    for user in users:
+        assert written[user].result() == WRITES.get(user, set()), user
+        assert was_read[user].result() == READS.get(user, set()), user
+        assert moved[user].result() == (groups.keys() if user in MOVES_WORKERS else set()), user
+        assert transacting[user].result() is (user == WORKER), user
+        assert not elsewhere[user].result(), user
+        assert harmed[user].result() == set(), user
 
 
 def refused(problem: BaseException | KafkaError) -> bool:

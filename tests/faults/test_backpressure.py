@@ -156,7 +156,7 @@ def transactions_stuck(system: System, eyes: Eyes) -> list[dict[str, Any]]:
 
 def ledger_stuck(system: System, eyes: Eyes) -> list[dict[str, Any]]:
     require_in_sync(system, system.topics["ledger"], 3)
-    sent = stops(HERE, 1000, 2000)
+    sent = stops(HERE, 1000, 300)
     system.send(sent)
     wait_for("inbound is held", lambda: "acknowledge" in str(eyes.unready().get("classify")), 60)
     eyes.mark()

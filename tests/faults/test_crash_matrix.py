@@ -26,7 +26,7 @@ Outcomes = dict["Cell | str", "Future[Outcome]"]
 
 @pytest.fixture(scope="module")
 def outcomes(
-    request: pytest.FixtureRequest, kafka: Kafka, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, replicated_kafka: Kafka, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Outcomes]:
     """Begin all runs that were selected, some at once; each test waits for its own.
 
@@ -39,9 +39,9 @@ def outcomes(
         for name in [cast("str", params["rule"]) for params in asked if "rule" in params]:
             one = BROKEN[name]
             product = make(one, tmp_path_factory.mktemp("broken"))
-            begun[name] = runs.submit(crash, kafka.bootstrap, one.step, one.fault, one.seed, product)
+            begun[name] = runs.submit(crash, replicated_kafka.bootstrap, one.step, one.fault, one.seed, product)
         for cell in [cast("Cell", params["cell"]) for params in asked if "cell" in params]:
-            begun[cell] = runs.submit(crash, kafka.bootstrap, cell.step, cell.fault, cell.seed)
+            begun[cell] = runs.submit(crash, replicated_kafka.bootstrap, cell.step, cell.fault, cell.seed)
         yield begun
         runs.shutdown(cancel_futures=True)
 

@@ -49,8 +49,8 @@ class Doomed:
 
 
 @pytest.fixture
-def doomed(kafka: Kafka, redis_url: str, topic_prefix: str, tmp_path: Path) -> Iterator[Doomed]:
-    with System(kafka.bootstrap, redis_url, topic_prefix, tmp_path, buckets=2) as system:
+def doomed(replicated_kafka: Kafka, redis_url: str, topic_prefix: str, tmp_path: Path) -> Iterator[Doomed]:
+    with System(replicated_kafka.bootstrap, redis_url, topic_prefix, tmp_path, buckets=2) as system:
         yield Doomed(system)
 
 

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from tests.parts.kafka import Kafka
 
 PATIENT = "+12025550143"
-FETCH = 1
-"""The protocol's number of the request for records."""
+FETCH, LIST_OFFSETS = 1, 2
+"""The protocol's numbers of the requests for records, and for a partition's ends."""
 
 
 @pytest.fixture
@@ -206,6 +206,16 @@ def test_a_partition_that_stops_answering() -> None:
             kafka.push_request_errors(FETCH, [KafkaError.NOT_LEADER_FOR_PARTITION] * 1000)
             with pytest.raises(KafkaGone, match="Kafka went silent"):
                 list(reader.read())
+
+
+def test_a_leader_that_is_new() -> None:
+    """A broker that says that it does not lead a partition, not yet or no more, is asked again while patience lasts."""
+    with MockKafka() as kafka:
+        kafka.create_topic("t", 1)
+        config = {"bootstrap.servers": kafka.bootstrap, "log_level": 0}
+        with Reader(config, [Partition("t", 0)], patience=10.0) as reader:
+            kafka.push_request_errors(LIST_OFFSETS, [KafkaError.NOT_LEADER_FOR_PARTITION] * 4)
+            assert list(reader.read()) == []
 
 
 def test_a_kafka_that_goes_silent(ledger: System) -> None:

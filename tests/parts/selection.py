@@ -17,7 +17,8 @@ ABSENT = pytest.StashKey[dict[str, Counter[str]]]()
 """For each of the three: how many tests for which reason."""
 
 OWN_KAFKA = frozenset({"kafka_cluster", "locked_kafka"})
-KAFKA_FIXTURES = OWN_KAFKA | {"kafka"}
+SHARED_KAFKA = frozenset({"kafka", "replicated_kafka"})
+KAFKA_FIXTURES = OWN_KAFKA | SHARED_KAFKA
 REDIS_FIXTURES = frozenset({"redis_server", "own_redis", "redis_cluster", "make_sentinels"})
 DOCKER_FIXTURES = frozenset({"containers"})
 JAVASCRIPT_FIXTURES = frozenset({"javascript"})
@@ -106,7 +107,7 @@ def _needs(item: pytest.Item) -> dict[str, "Callable[[], object]"]:
     needs: dict[str, Callable[[], object]] = {}
     if fixtures & DOCKER_FIXTURES:
         needs[DOCKER] = containers.require_images
-    if fixtures & OWN_KAFKA or ("kafka" in fixtures and not available.external_kafka()):
+    if fixtures & OWN_KAFKA or (fixtures & SHARED_KAFKA and not available.external_kafka()):
         needs["Kafka"] = available.kafka_parts
     if fixtures & JAVASCRIPT_FIXTURES:
         needs["Node"] = available.javascript
