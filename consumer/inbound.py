@@ -19,8 +19,11 @@ from consumer.kafka.topics import TopicError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-ASKED_WITHIN, ASK_AGAIN = 10.0, 0.2
-"""For how many seconds Kafka is asked for the ids, and after how many again, before a classifier gives up."""
+ASKED_WITHIN, ASK_AGAIN = 30.0, 0.2
+"""For how many seconds Kafka is asked for the ids, and after how many again, before a classifier gives up.
+
+A controller that dies is replaced in seconds, on a busy machine in ten or more.
+"""
 IDENTIFY_EVERY = 10.0
 """Seconds after which Kafka is asked again whether inbound's topics are the ones that they were."""
 

@@ -1,5 +1,6 @@
 """The real parts of the tests: one Kafka cluster and one Redis for all of them, provided when a test needs them."""
 
+import gc
 import os
 import secrets
 from contextlib import ExitStack
@@ -173,6 +174,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     yield
     if not config.getoption("collectonly"):
         selection.leave_out(config, items)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """Have the garbage collector pass over what stays for the whole run: thousands of tests, and their modules."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -696,7 +696,7 @@ def _reached(
     """Ask the product: return the time that is reached (UNKNOWN: none), and what samples are left."""
     freshness: Freshness[int] = Freshness()
     for sample in samples:
-        freshness._samples.append((sample.time, dict(enumerate(sample.ends))))
+        freshness.reached(sample.time, {}, {one: Bounds(0, end) for one, end in enumerate(sample.ends)})
     ends = {partition: Bounds(0, newest.ends[partition]) for partition in partitions}
     fresh = freshness.reached(newest.time, {one: committed[one] for one in partitions}, ends)
     left = dict.fromkeys(Sample(time, tuple(ends.values())) for time, ends in freshness._samples)

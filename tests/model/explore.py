@@ -6,14 +6,16 @@ hashable values. Breadth first, so that the trace to what is found is a shortest
 
 from __future__ import annotations
 
+import gc
 import time
 from array import array
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable
+    from collections.abc import Hashable, Iterable, Iterator
 
     StateOf = TypeVar("StateOf", bound=Hashable)
 else:
@@ -90,14 +92,25 @@ def explore(model: Model[StateOf], *, most_states: int, liveness: bool = False) 
     """
     began = time.process_time()
     search = _Search(model, keep_edges=liveness)
-    verdict, found, harm = search.run(most_states)
-    if liveness and verdict in (Verdict.CLEAN, Verdict.VACUOUS):
-        found = search.stuck()
-        if found is not None:
-            verdict, harm = Verdict.BROKEN, Harm.STUCK
+    with _without_collector():
+        verdict, found, harm = search.run(most_states)
+        if liveness and verdict in (Verdict.CLEAN, Verdict.VACUOUS):
+            found = search.stuck()
+            if found is not None:
+                verdict, harm = Verdict.BROKEN, Harm.STUCK
     trace = () if found is None else search.trace(found)
     seconds = time.process_time() - began
     return Outcome(verdict, len(search.states), seconds, frozenset(search.labels), harm, trace)
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """States stay and hold no cycles: to look through millions of them for garbage takes a good part of a search."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 class _Search:

@@ -201,7 +201,7 @@ def wait_until(holds: "Callable[[], bool]", what: str, deadline_s: float) -> Non
         try:
             if holds():
                 return
-        except KafkaException:
+        except (KafkaException, TimeoutError):
             pass
         time.sleep(0.05)
     raise TimeoutError(f"not within {deadline_s:.0f} s: {what}")

@@ -18,6 +18,7 @@ CLEAN_END_S = 20.0
 UNDERSTOOD = (
     "optout: Kafka could not be asked",
     "optout: Kafka cannot be reached",
+    "Kafka could not be asked for the id",
     "the offsets to begin at cannot be read",
     "transactions cannot be begun",
     "changes cannot be published",
