@@ -98,7 +98,7 @@ class Sentinels(AbstractContextManager["Sentinels"]):
             return False
 
         client_port = self.servers[number].port
-        wait_until(is_primary, "the new primary", 30)
+        wait_until(is_primary, "the new primary", 90)
 
     def _start(self, number: int, port: int) -> None:
         folder = self._folder / f"sentinel-{number}"
