@@ -35,7 +35,7 @@ docs/FAILURES.md says what these are. The short run is for machines that do othe
 does not stand still.
 """
 NEAR = 3.0
-"""Seconds that an answer may be old before Kafka is moved far away: a group that is still coming together is another test's."""
+"""Seconds that an answer may be old before Kafka is moved far away: until then the groups may still come together."""
 LONGEST_GAP = 0.2
 SETTLES = 15.0
 """Seconds until what was sent while Kafka was near is over."""

@@ -6,7 +6,6 @@ import os
 import shutil
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -169,8 +168,10 @@ class KafkaCluster(Kafka):
             for node in nodes
         ]
         cluster_id = base64.urlsafe_b64encode(b"optout" + os.urandom(10)).decode().rstrip("=")
-        with ThreadPoolExecutor(self.size) as pool:
-            list(pool.map(lambda broker: broker.format(cluster_id), self._brokers))
+        first, *others = self._brokers
+        first.format(cluster_id)
+        for broker in others:
+            broker.format(cluster_id, like=first)
         for broker in self._brokers:
             broker.start()
         self._wait_for(self._brokers)
