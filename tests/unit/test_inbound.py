@@ -1,0 +1,61 @@
+"""What a classifier that is given partitions asks of inbound's topics while Kafka is busy with itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from consumer import inbound
+from consumer.inbound import Inbound, TopicWatch
+from consumer.kafka.errors import KafkaGone
+from consumer.kafka.topics import NoAnswer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+class Hours:
+    """A clock that goes on when somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def hours(monkeypatch: pytest.MonkeyPatch) -> Hours:
+    hours = Hours()
+    monkeypatch.setattr(inbound, "time", hours)
+    return hours
+
+
+def watching(hours: Hours, silent_until: float) -> TopicWatch:
+    """Return a watch over one topic of a Kafka that does not answer before this time."""
+
+    def ids(topics: Sequence[str]) -> Mapping[str, str]:
+        if hours.monotonic() < silent_until:
+            raise NoAnswer("Kafka could not be asked for the id of texts: no controller")
+        return dict.fromkeys(topics, "topic-id")
+
+    return TopicWatch(Inbound(["texts"], "ledger-id", ids))
+
+
+def test_an_election_is_waited_for(hours: Hours) -> None:
+    """A controller that dies while partitions move ends no worker: its successor may take twenty seconds."""
+    watch = watching(hours, silent_until=20)
+    watch.identify()
+    assert watch.notes == {"texts": "ledger-id/topic-id"}
+
+
+def test_a_kafka_that_stays_silent_is_named(hours: Hours) -> None:
+    """Partitions that nobody reads help nobody: after half a minute the worker ends, and says what had no answer."""
+    watch = watching(hours, silent_until=3600)
+    with pytest.raises(KafkaGone, match="could not be asked for the id of texts: no controller"):
+        watch.identify()
+    assert hours.now < 31
