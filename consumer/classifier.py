@@ -12,6 +12,7 @@ nothing behind that is touched.
 from __future__ import annotations
 
 import math
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,6 @@ from consumer.wire.errors import Reason, SchemaAwaited
 from consumer.wire.framing import schema_id_of
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from structlog.typing import FilteringBoundLogger
@@ -109,6 +109,7 @@ class Classifier:
         self._positions = self._marks.positions
         self._commits = Commits(self._marks)
         self._inbox: Inbox | None = None
+        self._stop = threading.Event()
         self._held = held or HeldBack(None, log)
         self._full = False
         self._paused: set[Partition] = set()
@@ -117,7 +118,8 @@ class Classifier:
 
     def assigned(self, partitions: Sequence[Partition]) -> Mapping[Partition, int]:
         """Begin at the greatest offset with our note; at the first one where there is none."""
-        self._watch.identify()
+        if not self._watch.identify(self._stop):
+            return {}  # read by nobody until somebody else has them
         try:
             kept = self._kept.both(partitions, ASKED_WITHIN, self._watch.notes, begins=True)
             found = {partition: self._ours(partition, each) for partition, each in kept.items()}
@@ -190,7 +192,7 @@ class Classifier:
 
     def run(self, inbox: Inbox, stop: threading.Event) -> None:
         """Classify until told to stop. Raises KafkaGone, LedgerFault and TooManyDeadLetters."""
-        self._inbox = inbox
+        self._inbox, self._stop = inbox, stop
         try:
             self._go_round(inbox, stop)
         except TooManyDeadLetters:

@@ -71,20 +71,25 @@ class TopicWatch:
         self.notes: Mapping[str, str] = {}
         """What a commit of each topic has to name."""
 
-    def identify(self) -> None:
-        """Learn which topics these are, and wait for it. Raises KafkaGone, also where one is not there."""
+    def identify(self, stop: threading.Event) -> bool:
+        """Learn which topics these are, and wait for it; False when told to stop before there was an answer.
+
+        Raises KafkaGone, also where one is not there.
+        """
         deadline = time.monotonic() + ASKED_WITHIN
-        while True:
+        while not stop.is_set():
             try:
                 notes = self._inbound.notes()
-                break
             except TopicError as problem:  # leaders may be changing: we were assigned something, so Kafka is there
                 if time.monotonic() > deadline:
                     raise KafkaGone(str(problem)) from None
-                time.sleep(ASK_AGAIN)
-        self._asked_at = time.monotonic()
-        self._compare(notes)
-        self.notes = notes
+                stop.wait(ASK_AGAIN)
+            else:
+                self._asked_at = time.monotonic()
+                self._compare(notes)
+                self.notes = notes
+                return True
+        return False
 
     def look(self) -> None:
         """Ask now and then, and hear later, whether they still are the same."""

@@ -18,6 +18,7 @@ from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from consumer.kafka.cluster import PRODUCERS_ONLY, without
 from consumer.kafka.errors import CLIENT_ERRORS, REFUSED, KafkaGone, Triage, is_timeout, or_gone, sentence, triage
+from consumer.kafka.watermarks import watermarks
 from consumer.together import together
 
 if TYPE_CHECKING:
@@ -153,13 +154,7 @@ class CommittedReader:
 
     def end(self, partition: Partition, timeout: float) -> int:
         """Return the offset after the last record of a partition. Raises TimeoutError."""
-        try:
-            _, high = self._consumer.get_watermark_offsets(
-                TopicPartition(partition.topic, partition.number), timeout=timeout
-            )
-        except CLIENT_ERRORS as problem:
-            raise TimeoutError(sentence(problem)) from None
-        return int(high)
+        return self._watermarks(partition, timeout)[1]
 
     def ever_held(self, topic: str, timeout: float) -> bool:
         """Return whether a topic ever held a record: what retention takes away leaves its end. Raises TimeoutError."""
@@ -170,22 +165,14 @@ class CommittedReader:
         return any(self.end(Partition(topic, number), timeout) > 0 for number in metadata.partitions)
 
     def first(self, partition: Partition, timeout: float) -> int:
-        """Return the first offset that a partition holds. Raises TimeoutError.
+        """Return the first offset that a partition holds. Raises TimeoutError."""
+        return self._watermarks(partition, timeout)[0]
 
-        A partition that was created a moment ago has no leader yet, and is asked again.
-        """
-        deadline = time.monotonic() + timeout
-        while True:
-            try:
-                low, _ = self._consumer.get_watermark_offsets(
-                    TopicPartition(partition.topic, partition.number), timeout=timeout
-                )
-            except CLIENT_ERRORS as problem:
-                if triage(problem) is not Triage.RETRY or time.monotonic() > deadline:
-                    raise TimeoutError(sentence(problem)) from None
-                time.sleep(ASK_AGAIN)
-            else:
-                return int(low)
+    def _watermarks(self, partition: Partition, timeout: float) -> tuple[int, int]:
+        try:
+            return watermarks(self._consumer, partition, timeout)
+        except KafkaGone as problem:
+            raise TimeoutError(str(problem)) from None
 
     def hear_of(self, topics: Iterable[str], timeout: float) -> None:
         """Have the client ask which partitions there are: it knows none that is newer than its last look.

@@ -11,6 +11,7 @@ from confluent_kafka import Consumer, KafkaError, TopicPartition
 from consumer.kafka.cluster import NO_GROUP, PRODUCERS_ONLY, without
 from consumer.kafka.errors import CLIENT_ERRORS, REFUSED, KafkaGone, Triage, is_unreadable, or_gone, sentence, triage
 from consumer.kafka.reader import UnreadableBatch
+from consumer.kafka.watermarks import watermarks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -48,10 +49,7 @@ class Lookup:
 
     def bounds(self, partition: Partition) -> tuple[int, int]:
         """Return the partition's first offset and its end, as they are now."""
-        place = TopicPartition(partition.topic, partition.number)
-        with or_gone(f"{partition.topic} cannot be read"):
-            low, high = self._consumer.get_watermark_offsets(place, timeout=self._patience)
-        return int(low), int(high)
+        return watermarks(self._consumer, partition, self._patience)
 
     def first(self, partition: Partition) -> Message | None:
         """Return the first record that a partition holds, None where it holds none."""

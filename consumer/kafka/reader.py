@@ -22,6 +22,7 @@ from consumer.kafka.errors import (
     unreadable,
 )
 from consumer.kafka.inbox import Partition
+from consumer.kafka.watermarks import watermarks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from confluent_kafka import Message
 
 BATCH = 500
-ASK_AGAIN_S = 0.1
 HOW_TO_END = 'docs/FAILURES.md, "A transaction that stays open", says how to find its producer and how to abort it'
 
 
@@ -94,25 +94,11 @@ class Reader:
 
     def bounds(self, partition: Partition) -> tuple[int, int]:
         """Return the partition's first offset and its high watermark, as they are now. Raises KafkaGone."""
-        return self._watermarks(self._asking, partition)
+        return watermarks(self._asking, partition, self._patience)
 
     def reached(self, partition: Partition) -> int:
         """Return the offset below which nothing is left to be given: behind the last record, and what is none."""
         return self._reached[partition]
-
-    def _watermarks(self, client: Consumer, partition: Partition) -> tuple[int, int]:
-        """Ask for both, and again while patience lasts: a leader that is new, or was one, says so at once."""
-        place = TopicPartition(partition.topic, partition.number)
-        until = time.monotonic() + self._patience
-        while True:
-            try:
-                with or_gone(f"{partition.topic} cannot be read"):
-                    low, high = client.get_watermark_offsets(place, timeout=max(0.1, until - time.monotonic()))
-                    return int(low), int(high)
-            except KafkaSilent:
-                if time.monotonic() >= until:
-                    raise
-            time.sleep(ASK_AGAIN_S)
 
     def read(self) -> Iterator[Message]:
         """Give every message up to the ends of now that was not given before, each partition in its order.
@@ -142,7 +128,7 @@ class Reader:
     def _why(self, behind: Mapping[Partition, int]) -> KafkaGone:
         """Return why these partitions are read no further than this."""
         for partition, at in behind.items():
-            if at >= self._watermarks(self._consumer, partition)[1]:
+            if at >= watermarks(self._consumer, partition, self._patience)[1]:
                 return OpenTransaction(partition, at)
         return KafkaSilent(f"{next(iter(behind)).topic} could not be read to its end: Kafka went silent")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,17 +16,19 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
-class Hours:
-    """A clock that goes on when somebody sleeps."""
+class Hours(threading.Event):
+    """A clock that goes on when somebody waits for it; set, whoever waits is to stop."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.now = 0.0
 
     def monotonic(self) -> float:
         return self.now
 
-    def sleep(self, seconds: float) -> None:
-        self.now += seconds
+    def wait(self, timeout: float | None = None) -> bool:
+        self.now += timeout or 0.0
+        return self.is_set()
 
 
 @pytest.fixture
@@ -49,7 +52,7 @@ def watching(hours: Hours, silent_until: float) -> TopicWatch:
 def test_an_election_is_waited_for(hours: Hours) -> None:
     """A controller that dies while partitions move ends no worker: its successor may take twenty seconds."""
     watch = watching(hours, silent_until=20)
-    watch.identify()
+    assert watch.identify(hours)
     assert watch.notes == {"texts": "ledger-id/topic-id"}
 
 
@@ -57,5 +60,12 @@ def test_a_kafka_that_stays_silent_is_named(hours: Hours) -> None:
     """Partitions that nobody reads help nobody: after half a minute the worker ends, and says what had no answer."""
     watch = watching(hours, silent_until=3600)
     with pytest.raises(KafkaGone, match="could not be asked for the id of texts: no controller"):
-        watch.identify()
+        watch.identify(hours)
     assert hours.now < 31
+
+
+def test_who_is_told_to_stop_waits_no_longer(hours: Hours) -> None:
+    """An end in order has fifteen seconds, and needs no answer."""
+    watch = watching(hours, silent_until=3600)
+    hours.set()
+    assert not watch.identify(hours)
