@@ -1,8 +1,10 @@
-"""The real parts of the tests: one Kafka cluster and one Redis for all of them, provided when a test needs them."""
+"""The real parts of the tests: a Kafka and a Redis that they share, and others of their own, provided when needed."""
 
+import faulthandler
 import gc
 import os
 import secrets
+import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from tests.parts.javascript import JavaScript
     from tests.parts.redis import MakeRedis
 
+
+CLEARED_UP_WITHIN_S = 180
 
 chance.load_profile()
 
@@ -52,7 +56,7 @@ def kafka() -> "Iterator[Kafka]":
     """The Kafka that tests share; each keeps to topics and groups of its own, see `topic_prefix`.
 
     One broker, unless OPTOUT_TEST_BROKERS asks for more: three cost three times the processor, and most tests see no
-    difference. Those that do have `breakable_kafka`.
+    difference. Those that do have `replicated_kafka`, or `breakable_kafka`.
     """
     if bootstrap := available.external_kafka():
         yield Kafka(bootstrap)
@@ -181,6 +185,12 @@ def pytest_collection_finish() -> None:
     """Have the garbage collector pass over what stays for the whole run: thousands of tests, and their modules."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_exception_interact() -> None:
+    """Bound what comes behind a test that failed: its own limits are over, and a client may hang while it is closed."""
+    faulthandler.dump_traceback_later(CLEARED_UP_WITHIN_S, exit=True, file=sys.__stderr__)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -55,8 +55,8 @@ def locked(own_redis: MakeRedis) -> Locked:
 
 
 @pytest.fixture
-def system(kafka: Kafka, locked: Locked, topic_prefix: str, tmp_path: Path) -> Iterator[System]:
-    with System(kafka.bootstrap, locked.url(WORKER), topic_prefix, tmp_path) as deployment:
+def system(replicated_kafka: Kafka, locked: Locked, topic_prefix: str, tmp_path: Path) -> Iterator[System]:
+    with System(replicated_kafka.bootstrap, locked.url(WORKER), topic_prefix, tmp_path) as deployment:
         deployment.create_topics()
         yield deployment
 

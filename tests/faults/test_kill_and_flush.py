@@ -42,11 +42,11 @@ def messages(count: int, seed: int) -> Iterator[dict[str, Any]]:
 
 
 @pytest.mark.timeout(600)
-def test_each_change_is_told_once(kafka: Kafka, redis_url: str, topic_prefix: str, tmp_path: Path) -> None:
+def test_each_change_is_told_once(replicated_kafka: Kafka, redis_url: str, topic_prefix: str, tmp_path: Path) -> None:
     """With three workers, one of them killed, and Redis flushed, no change is lost, doubled or out of order."""
     print(f"{MESSAGES} messages, seed {SEED}")  # noqa: T201 - beside the header that says how to have it again
     sent = list(messages(MESSAGES, SEED))
-    with System(kafka.bootstrap, redis_url, topic_prefix, tmp_path, buckets=16) as system:
+    with System(replicated_kafka.bootstrap, redis_url, topic_prefix, tmp_path, buckets=16) as system:
         system.create_topics()
         workers = [system.start_worker() for _ in range(3)]
         wait_for("all have work", lambda: all("buckets received" in worker.events() for worker in workers), 60)

@@ -82,6 +82,14 @@ def system(kafka: Kafka, redis_url: str, topic_prefix: str, tmp_path: Path) -> I
         yield deployment
 
 
+@pytest.fixture
+def replicated(replicated_kafka: Kafka, redis_url: str, topic_prefix: str, tmp_path: Path) -> Iterator[System]:
+    """The same on several brokers."""
+    with System(replicated_kafka.bootstrap, redis_url, topic_prefix, tmp_path, buckets=BUCKETS) as deployment:
+        deployment.make_topics(ledger=BUCKETS, changed=2)
+        yield deployment
+
+
 def turn(*members: Applying, until: Callable[[], bool]) -> None:
     """Let the members poll in turn until it holds."""
 
@@ -171,12 +179,13 @@ def test_a_client_that_does_not_come_back_is_replaced(system: System) -> None:
     member.die()
 
 
-def test_a_client_that_was_fenced_in_mid_transaction_is_replaced(system: System) -> None:
+def test_a_client_that_was_fenced_in_mid_transaction_is_replaced(replicated: System) -> None:
     """A client whose transactional id another one took over fails in whatever call it is in; its heir tells each once.
 
     Out of `flush` comes a SystemError where more than one broker refuses it: the client writes its lines into our log
     behind the fatal error. Hence so many partitions.
     """
+    system = replicated
     system.make_topics(confirmations=6)
     outbox = Interrupted(system.client(), timeout=4.0)
     member = owner(system, outbox=outbox, confirms=True)

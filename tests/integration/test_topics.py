@@ -24,8 +24,8 @@ pytestmark = pytest.mark.kafka
 
 
 @pytest.fixture
-def admin(kafka: Kafka) -> AdminClient:
-    return AdminClient({"bootstrap.servers": kafka.bootstrap})
+def admin(replicated_kafka: Kafka) -> AdminClient:
+    return AdminClient({"bootstrap.servers": replicated_kafka.bootstrap})
 
 
 @pytest.fixture
@@ -65,11 +65,11 @@ def test_existing_topic_is_left_alone(admin: AdminClient, specs: list[TopicSpec]
     assert topic_configs(admin, inbound.name)["message.timestamp.type"] == "CreateTime"
 
 
-def test_several_may_create_at_once(kafka: Kafka, specs: list[TopicSpec]) -> None:
+def test_several_may_create_at_once(replicated_kafka: Kafka, specs: list[TopicSpec]) -> None:
     """Processes that start together all find the topics there, and each topic was created by one of them."""
 
     def create(_number: int) -> list[str]:
-        return create_missing(AdminClient({"bootstrap.servers": kafka.bootstrap}), specs, unsafe_ledger=True)
+        return create_missing(AdminClient({"bootstrap.servers": replicated_kafka.bootstrap}), specs, unsafe_ledger=True)
 
     with ThreadPoolExecutor(4) as pool:
         created = [name for names in pool.map(create, range(4)) for name in names]

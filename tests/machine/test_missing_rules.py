@@ -101,6 +101,6 @@ def test_trace_of_a_missing_rule(servers: Servers, rule: str) -> None:
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("rule", QUICKLY)
 def test_missing_rule_is_found_by_random_steps(servers: Servers, rule: str) -> None:
-    """Within as many runs as CI makes, the machine finds out by itself that a rule is missing."""
+    """The machine finds out by itself, by steps that it draws, that a rule is missing."""
     with MUTANTS[rule].applied(), pytest.raises((AssertionError, LedgerFault)):
         run(servers, 300, QUICKLY[rule], MUTANTS[rule], shrink=False)

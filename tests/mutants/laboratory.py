@@ -119,7 +119,9 @@ def _tested(copy: Path, nodes: Sequence[str], kafka: str | None) -> Run:
         "OPTOUT_TEST_PATIENCE": str(PATIENCE_S),
         **({} if kafka is None else {"OPTOUT_TEST_KAFKA": kafka}),
     }
-    options = ["-x", "-q", "--tb=short", "-p", "no:cacheprovider", "-p", "tests.mutants.witness", "--timeout=120"]
+    # A test that hangs takes its process with it: failed by a signal it would look as if it had found something.
+    timeout = ["--timeout=120", "--timeout-method=thread"]
+    options = ["-x", "-q", "--tb=short", "-p", "no:cacheprovider", "-p", "tests.mutants.witness", *timeout]
     began = time.monotonic()
     try:
         done = subprocess.run(

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
 KINDS = {"redis": "redis-server", "valkey": "valkey-server"}
 EXTERNAL = "external"
-MEMORY_OF_THREE_BROKERS = 4 * 1024**3
+MEMORY_OF_THREE_BROKERS = 8 * 1024**3
+"""What a machine must have for tests to lose a broker of three: each of three processes may run as many and one."""
 
 
 @dataclass(frozen=True)
