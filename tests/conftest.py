@@ -4,7 +4,6 @@ import faulthandler
 import gc
 import os
 import secrets
-import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -190,7 +189,7 @@ def pytest_collection_finish() -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_exception_interact() -> None:
     """Bound what comes behind a test that failed: its own limits are over, and a client may hang while it is closed."""
-    faulthandler.dump_traceback_later(CLEARED_UP_WITHIN_S, exit=True, file=sys.__stderr__)
+    faulthandler.dump_traceback_later(CLEARED_UP_WITHIN_S, exit=True, file=2)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
