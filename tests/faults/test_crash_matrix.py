@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from tests.parts.kafka import Kafka
     from tests.parts.redis import MakeRedis
 
-AT_ONCE = 3
-"""Runs side by side: beside other tests more of them only take longer."""
-
 Outcomes = dict["Cell | str", "Future[Outcome]"]
 
 
@@ -37,7 +34,7 @@ def outcomes(
     """
     items = [item for item in request.session.items if isinstance(item, pytest.Function) and hasattr(item, "callspec")]
     asked = [item.callspec.params for item in items if "outcomes" in item.fixturenames]
-    with pool(AT_ONCE) as runs:
+    with pool() as runs:
         begun: Outcomes = {}
         for name in [cast("str", params["rule"]) for params in asked if "rule" in params]:
             one = BROKEN[name]

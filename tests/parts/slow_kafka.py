@@ -32,12 +32,12 @@ class Line:
 
         async def end() -> None:
             self._server.close()
-            tasks = asyncio.all_tasks() - {
-                asyncio.current_task()
-            }  # and what one half of a connection left of the other
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            # And what one half of a connection left of the other, or what was being accepted, makes of itself meanwhile.
+            while tasks := asyncio.all_tasks() - {asyncio.current_task()}:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+                await asyncio.sleep(0)
 
         asyncio.run_coroutine_threadsafe(end(), self._loop).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)
