@@ -32,7 +32,7 @@ class Line:
 
         async def end() -> None:
             self._server.close()
-            # And what one half of a connection left of the other, or what was being accepted, makes of itself meanwhile.
+            # Again: one half of a connection leaves the other, and what was being accepted makes new ones.
             while tasks := asyncio.all_tasks() - {asyncio.current_task()}:
                 for task in tasks:
                     task.cancel()
