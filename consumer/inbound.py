@@ -77,19 +77,19 @@ class TopicWatch:
         Raises KafkaGone, also where one is not there.
         """
         deadline = time.monotonic() + ASKED_WITHIN
-        while not stop.is_set():
+        while True:
             try:
                 notes = self._inbound.notes()
+                break
             except TopicError as problem:  # leaders may be changing: we were assigned something, so Kafka is there
                 if time.monotonic() > deadline:
                     raise KafkaGone(str(problem)) from None
-                stop.wait(ASK_AGAIN)
-            else:
-                self._asked_at = time.monotonic()
-                self._compare(notes)
-                self.notes = notes
-                return True
-        return False
+                if stop.wait(ASK_AGAIN):
+                    return False
+        self._asked_at = time.monotonic()
+        self._compare(notes)
+        self.notes = notes
+        return True
 
     def look(self) -> None:
         """Ask now and then, and hear later, whether they still are the same."""

@@ -228,8 +228,8 @@ L5 = [
         (
             Edit(
                 "kafka/committed.py",
-                "low, _ = self._consumer.get_watermark_offsets(",
-                "_, low = self._consumer.get_watermark_offsets(",
+                "return self._watermarks(partition, timeout)[0]",
+                "return self._watermarks(partition, timeout)[1]",
             ),
         ),
     ),
