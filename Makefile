@@ -6,8 +6,8 @@
 PYTHON :=
 # Options for pytest, or for the bench: make test ARGS="-k guard"
 ARGS :=
-# All tests run in three processes, each with a Kafka of its own: they wait more than they compute. In their order: what
-# takes long comes first, and what is quick fills the end.
+# All tests run in three processes, each with a Kafka of its own: they wait more than they compute. In the order of their
+# folders most of what takes long comes first, and what is quick fills the end.
 ALL := -n 3 --dist loadfile --no-loadscope-reorder
 # Tests that draw: the same at each run of `make test`, new draws and many more of them in `make prove`
 RANDOM_TESTS := tests/unit tests/property tests/machine tests/faults/test_kill_and_flush.py tests/faults/test_redis_cluster.py

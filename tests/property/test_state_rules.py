@@ -539,7 +539,7 @@ def test_the_opt_out_wins_a_tie(time: int, stop_first: bool) -> None:  # noqa: F
     assert state == Subscription(Status.OPTED_OUT, time, 1, time, Action.OPT_OUT)
 
 
-@settings(max_examples=examples(30))
+@settings(max_examples=examples(30), suppress_health_check=[HealthCheck.too_slow])  # it tells of other work here
 @given(ledgers, st.data())
 def test_batches_may_be_cut_anywhere_and_come_again(ledger: list[Entry], data: st.DataObject) -> None:
     """Any batches that leave no gap decide each record once, as one batch of all would."""
